@@ -1,0 +1,123 @@
+//! The result of an audit: every image, every attack, and what it was run with.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Accuracy, Digest, Interval};
+use crate::threat::{Epsilon, Norm};
+
+/// The result of one attack, run over the images that were still robust before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttackResult {
+    /// The attack: `pgd`.
+    pub name: String,
+    /// Its settings.
+    pub settings: serde_json::Value,
+    /// The accuracy over all images after it.
+    pub robust: Accuracy,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Gradients taken, counted by image.
+    pub gradients: usize,
+    /// Forward passes beside those of the gradients, counted by image.
+    pub forwards: usize,
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleResult {
+    /// Its index in the data set's split.
+    pub index: usize,
+    /// The true class.
+    pub label: usize,
+    /// The class predicted for the image as it is.
+    pub clean_prediction: usize,
+    /// The class predicted for the adversarial image; the clean prediction where no attack broke
+    /// it or none was needed.
+    pub adversarial_prediction: usize,
+    /// The norm of the perturbation that broke it, in pixel units; 0 where none did or none was
+    /// needed.
+    pub distance: f32,
+    /// The attack that broke it; `clean` where it was misclassified to begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_by: Option<String>,
+}
+
+/// The model that was attacked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelIdentity {
+    /// The path as given.
+    pub path: String,
+    /// The digest of the ONNX file.
+    pub digest: Digest,
+    /// The digest of the data set's split as read.
+    pub data: Digest,
+    /// The digest of the checkpoint, where the model is a bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Digest>,
+}
+
+/// What the audit was run with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeIdentity {
+    /// Program and version: `rift-runtime 0.1.0`.
+    pub program: String,
+    /// The version of ONNX Runtime.
+    pub onnxruntime: String,
+    /// The execution provider.
+    pub provider: String,
+    /// The instruction set extensions of this machine that matter to speed.
+    pub instruction_set: Vec<String>,
+    /// The seed of every draw.
+    pub seed: u64,
+}
+
+/// What the adversary may do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Threat {
+    /// The norm of the perturbation.
+    pub norm: Norm,
+    /// Its largest norm, in pixel units, as written.
+    pub eps: Epsilon,
+}
+
+/// The `audit.json` of an audit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditReport {
+    /// The version of the format.
+    pub format: u32,
+    /// Accuracy on the images as they are, a fraction.
+    pub clean_accuracy: f64,
+    /// Accuracy in the worst case over the attacks, a fraction.
+    pub robust_accuracy: f64,
+    /// Images.
+    pub n: usize,
+    /// The split they came from.
+    pub split: String,
+    /// The 95 % interval of the robust accuracy.
+    pub interval: Interval,
+    /// The 95 % interval of the clean accuracy.
+    pub clean_interval: Interval,
+    /// The threat model.
+    pub threat: Threat,
+    /// The attacks in the order in which they were run.
+    pub attacks: Vec<AttackResult>,
+    /// Every image, in the order of the data.
+    pub samples: Vec<SampleResult>,
+    /// The model.
+    pub model: ModelIdentity,
+    /// The runtime.
+    pub runtime: RuntimeIdentity,
+    /// What stands in the way of taking the figures at face value.
+    pub warnings: Vec<String>,
+}
+
+impl AuditReport {
+    /// The version of the format that this code reads and writes.
+    pub const FORMAT: u32 = 1;
+}

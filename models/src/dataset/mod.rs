@@ -1,0 +1,1 @@
+//! Datasets, recognised by content.
