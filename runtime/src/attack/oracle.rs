@@ -27,7 +27,7 @@ pub trait Oracle {
     ///
     /// # Errors
     /// If the model fails.
-    fn logits(&mut self, images: ArrayView4<f32>) -> Result<Array2<f32>, OracleError>;
+    fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError>;
 
     /// The gradient of the cross-entropy of each image with respect to its pixels.
     ///
@@ -35,7 +35,7 @@ pub trait Oracle {
     /// If the model fails.
     fn loss_gradient(
         &mut self,
-        images: ArrayView4<f32>,
+        images: &ArrayView4<f32>,
         labels: &[usize],
     ) -> Result<Gradient, OracleError>;
 }

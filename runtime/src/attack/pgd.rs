@@ -198,7 +198,7 @@ impl Pgd<'_> {
     ) -> Result<Vec<(Walk, bool)>, OracleError> {
         let images = self.stack(&walks);
         let labels: Vec<usize> = walks.iter().map(|walk| walk.label).collect();
-        let answer = oracle.loss_gradient(images.view(), &labels)?;
+        let answer = oracle.loss_gradient(&images.view(), &labels)?;
         let step = self.spec.step.value();
         let mut moved = Vec::with_capacity(walks.len());
         for ((mut walk, logits), gradient) in
@@ -231,7 +231,7 @@ impl Pgd<'_> {
         oracle: &mut impl Oracle,
         walks: Vec<Walk>,
     ) -> Result<Vec<(Walk, bool)>, OracleError> {
-        let logits = oracle.logits(self.stack(&walks).view())?;
+        let logits = oracle.logits(&self.stack(&walks).view())?;
         let judge_one = |(mut walk, logits): (Walk, ArrayView1<f32>)| {
             walk.outcome.forwards += 1;
             let prediction = prediction(&logits);

@@ -42,7 +42,7 @@ impl Analytic {
 }
 
 impl Oracle for Analytic {
-    fn logits(&mut self, images: ArrayView4<f32>) -> Result<Array2<f32>, OracleError> {
+    fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError> {
         self.largest_batch = self.largest_batch.max(images.len_of(Axis(0)));
         let mut logits = Array2::zeros((images.len_of(Axis(0)), self.bias.len()));
         for (image, mut row) in images.outer_iter().zip(logits.rows_mut()) {
@@ -54,7 +54,7 @@ impl Oracle for Analytic {
 
     fn loss_gradient(
         &mut self,
-        images: ArrayView4<f32>,
+        images: &ArrayView4<f32>,
         labels: &[usize],
     ) -> Result<Gradient, OracleError> {
         let logits = self.logits(images)?;
@@ -89,7 +89,7 @@ fn predictions(logits: &Array2<f32>) -> Vec<usize> {
 /// Images with the labels that the model gives them, so that all are right to begin with.
 fn labelled(oracle: &mut Analytic, n: usize) -> (Array4<f32>, Vec<usize>) {
     let images = images(n);
-    let labels = predictions(&oracle.logits(images.view()).unwrap());
+    let labels = predictions(&oracle.logits(&images.view()).unwrap());
     (images, labels)
 }
 
@@ -134,7 +134,7 @@ fn linf_finds_the_optimum_of_a_linear_model_exactly() {
     for outcome in &outcomes {
         let image = images.index_axis(Axis(0), outcome.index);
         let label = labels[outcome.index];
-        let logits = oracle.logits(image.insert_axis(Axis(0))).unwrap();
+        let logits = oracle.logits(&image.insert_axis(Axis(0))).unwrap();
         let mut worst = margin(&logits.row(0), label);
         for (i, x) in image.iter().enumerate() {
             let slope = oracle.weight[(1 - label, i)] - oracle.weight[(label, i)];
@@ -160,7 +160,7 @@ fn l2_finds_the_optimum_of_a_linear_model() {
     let settings = spec(Norm::L2, "0.2", "0.08", 20);
     let slope = &oracle.weight.row(1) - &oracle.weight.row(0);
     let length = slope.dot(&slope).sqrt();
-    let logits = oracle.logits(images.view()).unwrap();
+    let logits = oracle.logits(&images.view()).unwrap();
     let now = predictions(&logits);
     let samples = Labelled { images: images.view(), labels: &now };
     let mut outcomes = Vec::new();
