@@ -1,3 +1,4 @@
 //! Sessions of ONNX Runtime: the library, one classifier, a pool of them.
 
 pub mod library;
+pub mod trace;
