@@ -3,6 +3,7 @@
 //! [`session`] opens models on ONNX Runtime, [`attack`] attacks them.
 
 pub mod attack;
+pub mod autodiff;
 pub mod session;
 
 #[cfg(test)]

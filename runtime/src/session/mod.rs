@@ -3,6 +3,7 @@
 
 mod classifier;
 pub mod library;
+pub mod trace;
 mod options;
 mod pool;
 #[cfg(test)]
