@@ -44,7 +44,7 @@ fn begin() -> (GraphBuilder, String) {
 }
 
 fn finish(mut builder: GraphBuilder, features: &str, width: usize, end: Option<&str>) -> Model {
-    let weight = Array2::from_shape_vec((CLASSES, width), numbers(5, CLASSES * width, 1.5));
+    let weight = Array2::from_shape_vec((CLASSES, width), numbers(5, CLASSES * width, 0.5));
     let weight = builder.array("weight", &weight.unwrap());
     let bias = builder.array("bias", &Array1::from(numbers(6, CLASSES, 0.1)));
     let gemm = vec![attribute::int("transB", 1)];
@@ -60,7 +60,7 @@ fn finish(mut builder: GraphBuilder, features: &str, width: usize, end: Option<&
     builder.finish().unwrap()
 }
 
-/// Two convolutions, the mean over positions, a linear layer; optionally a last operator.
+/// Two convolutions, an average, a linear layer; optionally a last operator.
 pub(crate) fn conv_net(end: Option<&str>) -> Model {
     let (mut builder, mut value) = begin();
     for (seed, from, to) in [(2, INPUT[0], 8), (3, 8, 12)] {
@@ -72,9 +72,11 @@ pub(crate) fn conv_net(end: Option<&str>) -> Model {
         let conv = builder.node("Conv", &[&value, &weight, &bias], settings);
         value = builder.node("Relu", &[&conv], vec![]);
     }
-    let mean = builder.node("GlobalAveragePool", &[&value], vec![]);
-    let flat = builder.node("Flatten", &[&mean], vec![]);
-    finish(builder, &flat, 12, end)
+    let settings =
+        vec![attribute::ints("kernel_shape", &[2, 2]), attribute::ints("strides", &[2, 2])];
+    let pooled = builder.node("AveragePool", &[&value], settings);
+    let flat = builder.node("Flatten", &[&pooled], vec![]);
+    finish(builder, &flat, 12 * 16, end)
 }
 
 /// One linear layer on the pixels.
