@@ -239,6 +239,27 @@ fn a_final_softmax_is_left_out() {
 }
 
 #[test]
+fn logits_at_one_position_are_flattened() {
+    let Some(environment) = environment() else { return };
+    let mut builder = GraphBuilder::new("pooled", 17);
+    let dims = [Dim::free("N"), Dim::Fixed(3), Dim::Fixed(2), Dim::Fixed(2)];
+    let x = builder.input("x", DataType::Float, &dims).unwrap();
+    let y = builder.node("GlobalAveragePool", &[&x], vec![]);
+    let y = builder.node("Softmax", &[&y], vec![attribute::int("axis", 1)]);
+    let dims = [Dim::free("N"), Dim::Fixed(3), Dim::Fixed(1), Dim::Fixed(1)];
+    builder.output(&y, DataType::Float, &dims);
+    let model = builder.finish().unwrap();
+    let trace = Trace::measure(environment, &model).unwrap();
+    let gradient_model = loss_gradient(&model, &trace, Head::Margin).unwrap();
+    let image = ArrayD::from_shape_fn(IxDyn(&[1, 3, 2, 2]), |at| at[1] as f32);
+    let step = attack_step(&gradient_model, environment, &image, &[("labels", &[0])]);
+    assert_eq!(step.logits.into_raw_vec_and_offset().0, [0.0, 1.0, 2.0]);
+    assert_eq!(step.loss[0], 2.0);
+    let expected = [[-0.25; 4], [0.0; 4], [0.25; 4]].concat();
+    assert_eq!(step.input.into_raw_vec_and_offset().0, expected);
+}
+
+#[test]
 fn a_model_that_is_very_sure_still_has_a_gradient() {
     let Some(environment) = environment() else { return };
     let mut builder = GraphBuilder::new("sure", 17);
