@@ -13,7 +13,7 @@ use rift_models::artifact::atomic;
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use rift_runtime::attack::gradient;
-use rift_runtime::audit::{Measured, Plan, Stage, check_data, measure, report};
+use rift_runtime::audit::{Measured, Plan, Progress, Stage, check_data, measure, report};
 use rift_runtime::session::{Classifier, Pool};
 
 use super::{Answer, open, output};
@@ -137,9 +137,8 @@ pub(crate) fn run(
     let mut pool = Pool::new(&classifier, &options, data.len())?
         .with_gradient(&classifier, &graph.to_bytes())?;
     let plan = Plan { attack, batch: options.batch, keep_images: args.save_adversarial.is_some() };
-    let bar = progress(global, data.len());
-    let tell = |stage, done| tell(&bar, stage, done);
-    let measured = measure(pool.workers(), &data, &plan, &tell)?;
+    let bar = progress(global);
+    let measured = measure(pool.workers(), &data, &plan, &|event| tell(&bar, event))?;
     bar.finish_and_clear();
     let report = report::report(&classifier, &data, &plan, &measured);
     if let Some(path) = &args.save_adversarial {
@@ -162,11 +161,11 @@ pub(crate) fn run(
     }
 }
 
-fn progress(global: &Global, n: usize) -> ProgressBar {
+fn progress(global: &Global) -> ProgressBar {
     if global.quiet {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(n as u64);
+    let bar = ProgressBar::new(0);
     let template = "{msg:>6} {wide_bar} {pos}/{len} {per_sec} {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -175,17 +174,19 @@ fn progress(global: &Global, n: usize) -> ProgressBar {
     bar
 }
 
-fn tell(bar: &ProgressBar, stage: Stage, done: usize) {
-    let name = match stage {
-        Stage::Clean => "clean",
-        Stage::Attack => "attack",
-    };
-    if bar.message() != name {
-        bar.set_message(name);
-        bar.set_position(0);
-        bar.reset_eta();
+fn tell(bar: &ProgressBar, progress: Progress) {
+    match progress {
+        Progress::Begin(stage, images) => {
+            bar.set_message(match stage {
+                Stage::Clean => "clean",
+                Stage::Attack => "attack",
+            });
+            bar.set_length(images as u64);
+            bar.set_position(0);
+            bar.reset_eta();
+        }
+        Progress::Done(images) => bar.inc(images as u64),
     }
-    bar.inc(done as u64);
 }
 
 /// Writes every image as the attack left it: adversarial where it was broken, the last attempt where
