@@ -13,7 +13,7 @@ use super::{AuditError, Measured, Plan, Progress, Stage, check_data, measure, re
 use crate::attack::gradient;
 use crate::attack::oracle::prediction;
 use crate::session::{Classifier, Pool, SessionOptions};
-use crate::small_models::{INPUT, bundle, conv_net, linear_net, positions_net};
+use crate::small_models::{INPUT, bundle, conv_net, linear_net, positions_net, saturated_net};
 
 /// A radius in which some images break and some do not.
 const LINF: &str = "12/255";
@@ -178,6 +178,16 @@ fn warns_of_what_makes_figures_worthless() {
     let found = warnings(&classifier, &data, &weak, &measured).join("\n");
     assert!(found.contains("do not reach"), "{found}");
     assert!(!found.contains("gradient of zero"), "{found}");
+}
+
+#[test]
+fn masked_gradients_are_noticed() {
+    let (_folder, classifier) = classifier(&saturated_net());
+    let data = data(&classifier, 30);
+    let plan = plan(Norm::Linf, "1/255", 1);
+    let measured = audit(&classifier, &data, &plan, 1);
+    let found = warnings(&classifier, &data, &plan, &measured).join("\n");
+    assert!(found.contains("a gradient of zero"), "{found}");
 }
 
 fn blinded(outcome: crate::attack::pgd::Outcome) -> crate::attack::pgd::Outcome {

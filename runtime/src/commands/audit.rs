@@ -60,10 +60,10 @@ struct ThreatArgs {
     /// The attack
     #[arg(long, value_enum, env = "RIFT_ATTACK", default_value = "pgd")]
     attack: Attack,
-    /// The norm of the perturbation: linf or l2
-    #[arg(long, value_name = "NORM", env = "RIFT_NORM", default_value = "linf")]
-    norm: Norm,
-    /// Its largest norm in pixel units [default: 8/255 for linf, 128/255 for l2]
+    /// The norm of the perturbation, linf or l2 [default: the bundle's, else linf]
+    #[arg(long, value_name = "NORM", env = "RIFT_NORM")]
+    norm: Option<Norm>,
+    /// Its largest norm in pixel units [default: the bundle's, else 8/255 for linf, 128/255 for l2]
     #[arg(long, value_name = "LENGTH", env = "RIFT_EPS")]
     eps: Option<Epsilon>,
     /// The length of one step in pixel units [default: a quarter of eps]
@@ -89,15 +89,18 @@ fn fraction(text: &str) -> Result<f64, String> {
 }
 
 impl ThreatArgs {
-    fn spec(&self) -> anyhow::Result<AttackSpec> {
+    /// The attack; what is not given follows the threat model that the network was trained for.
+    fn spec(&self, trained: Option<&AttackSpec>) -> anyhow::Result<AttackSpec> {
         let Attack::Pgd = self.attack;
-        let usual = match self.norm {
+        let norm = self.norm.or(trained.map(|spec| spec.norm)).unwrap_or_default();
+        let of_bundle = trained.filter(|spec| spec.norm == norm).map(|spec| spec.eps.clone());
+        let usual = match norm {
             Norm::Linf => "8/255",
             Norm::L2 => "128/255",
         };
-        let eps = self.eps.clone().map_or_else(|| usual.parse(), Ok)?;
+        let eps = self.eps.clone().or(of_bundle).map_or_else(|| usual.parse(), Ok)?;
         let step = self.step.clone().map_or_else(|| quarter(&eps), Ok)?;
-        let (norm, steps, restarts, seed) = (self.norm, self.steps, self.restarts, self.seed);
+        let (steps, restarts, seed) = (self.steps, self.restarts, self.seed);
         Ok(AttackSpec { norm, eps, step, steps, restarts, seed, ..AttackSpec::pgd20() })
     }
 }
@@ -123,8 +126,9 @@ pub(crate) fn run(
     for path in args.json.iter().chain(&args.save_adversarial) {
         output::check_writable(path)?;
     }
-    let attack = args.threat.spec()?;
     let classifier = open(&args.model, global)?;
+    let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
+    let attack = args.threat.spec(trained)?;
     attack
         .validate(classifier.input().iter().product())
         .context("impossible attack (pixels lie in [0, 1]: 8 grey levels are written `8/255`)")?;
@@ -220,6 +224,25 @@ fn save(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_given_follows_the_bundle() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            threat: ThreatArgs,
+        }
+        let spec = |arguments: &[&str], trained: Option<&AttackSpec>| {
+            let arguments = std::iter::once("audit").chain(arguments.iter().copied());
+            Line::parse_from(arguments).threat.spec(trained).unwrap().label()
+        };
+        let trained = AttackSpec { eps: "0.1".parse().unwrap(), ..AttackSpec::paper() };
+        assert_eq!(spec(&[], None), "pgd-20 linf 8/255");
+        assert_eq!(spec(&[], Some(&trained)), "pgd-20 linf 0.1");
+        assert_eq!(spec(&["--eps", "4/255"], Some(&trained)), "pgd-20 linf 4/255");
+        assert_eq!(spec(&["--norm", "l2"], Some(&trained)), "pgd-20 l2 128/255");
+    }
 
     #[test]
     fn a_step_is_a_quarter_of_eps_as_it_is_written() {
