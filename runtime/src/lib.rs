@@ -1,1 +1,5 @@
-//! x
+//! Serves ONNX classifiers and attacks the very file that it serves.
+//!
+//! [`session`] opens models on ONNX Runtime.
+
+pub mod session;
