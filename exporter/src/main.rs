@@ -1,8 +1,9 @@
 //! The program `rift-exporter`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use rift_exporter::cli::Cli;
@@ -31,10 +32,9 @@ fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
-    match commands::run(&cli) {
-        Ok(answer) => answer.into(),
-        Err(error) => fail(&format!("{error:#}")),
-    }
+    let given = commands::run(&cli)
+        .and_then(|answer| answer.give().context("cannot write to standard output"));
+    given.unwrap_or_else(|error| fail(&format!("{error:#}")))
 }
 
 /// Shows help and version as they are, and what is wrong with the arguments in one line.
@@ -54,9 +54,7 @@ fn explain(error: &clap::Error) -> ExitCode {
     fail(&format!("{}; see `--help`", words.join(" ").trim_start_matches("error: ")))
 }
 
-/// Prints an error in one line; the exit code says that there was one.
 fn fail(message: &str) -> ExitCode {
-    // Where standard error is closed, the exit code still tells.
-    let _ = writeln!(std::io::stderr(), "error: {}", message.replace('\n', " "));
+    commands::complain(message);
     ExitCode::from(2)
 }

@@ -1,5 +1,6 @@
 //! `rift-exporter export`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints its result")]
+
+use std::fmt::Write;
 
 use super::Answer;
 use crate::bundle::{self, ExportError, Exported, Request};
@@ -16,40 +17,51 @@ pub(super) fn run(settings: &Export, engine: &Engine) -> anyhow::Result<Answer> 
         tolerance: settings.tolerance,
     };
     match bundle::export(&request, engine) {
-        Ok(exported) => {
-            print(&request, &exported);
-            Ok(Answer::Yes)
-        }
-        Err(error @ ExportError::Parity(_)) => {
-            eprintln!("error: {error}");
-            Ok(Answer::No)
-        }
+        Ok(exported) => Ok(Answer::Yes(describe(&request, &exported))),
+        Err(error @ ExportError::Parity(_)) => Ok(Answer::Refused(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }
 
-fn print(request: &Request, exported: &Exported) {
+fn describe(request: &Request, exported: &Exported) -> String {
     let Exported { card, bytes, nodes, folded } = exported;
     let parity = &card.parity;
     let [channels, height, width] = card.arch.input;
-    println!("bundle      {}", request.out.display());
-    println!(
-        "network     {}, {} classes, input {channels} × {height} × {width}",
-        card.arch.name,
-        card.classes.len()
-    );
-    println!(
-        "model       {}, {nodes} nodes, {folded} batch normalisations folded, sha256 {}",
-        size(*bytes),
-        card.model.short()
-    );
-    println!(
-        "parity      largest difference {:.1e} on {} images (accepted {:e}), {} same predictions",
-        parity.max_abs_difference, parity.n, parity.tolerance, parity.same_prediction
-    );
+    let mut lines = vec![
+        ("bundle", request.out.display().to_string()),
+        (
+            "network",
+            format!(
+                "{}, {} classes, input {channels} × {height} × {width}",
+                card.arch.name,
+                card.classes.len()
+            ),
+        ),
+        (
+            "model",
+            format!(
+                "{}, {nodes} nodes, {folded} batch normalisations folded, sha256 {}",
+                size(*bytes),
+                card.model.short()
+            ),
+        ),
+        (
+            "parity",
+            format!(
+                "largest difference {:.1e} on {} images (accepted {:e}), {} same predictions",
+                parity.max_abs_difference, parity.n, parity.tolerance, parity.same_prediction
+            ),
+        ),
+    ];
     for metric in &card.metrics {
-        println!("{:<11} {} on the {} split", metric.name, metric.accuracy, metric.split);
+        lines.push((&metric.name, format!("{} on the {} split", metric.accuracy, metric.split)));
     }
+    let mut result = String::new();
+    for (what, text) in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(result, "{what:<8} {text}");
+    }
+    result
 }
 
 fn size(bytes: usize) -> String {

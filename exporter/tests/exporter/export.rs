@@ -1,7 +1,13 @@
 //! `rift-exporter export` as a process.
 
-use rift_models::artifact::{Bundle, Card, Checkpoint, Digest, Probe, atomic, read_json};
+use std::collections::BTreeMap;
+
+use rift_models::artifact::{
+    Accuracy, Bundle, Card, Checkpoint, Digest, PairedTest, Probe, SweepPoint, SweepReport, atomic,
+    read_json,
+};
 use rift_models::onnx::Model;
+use rift_models::threat::AttackSpec;
 use rift_runtime::session::Classifier;
 
 use crate::fixture::{Finished, Run, names, program};
@@ -207,4 +213,62 @@ fn no_telemetry_file_appears() {
     );
     assert_eq!(done.code, 0, "{done:?}");
     assert!(names(&home).is_empty(), "{:?}", names(&home));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let run = Run::new();
+    let mut child = program(&run.path(""))
+        .args(EXPORT)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!((done.status.code(), done.stderr), (Some(0), Vec::new()));
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let Ok(full) = full else {
+        eprintln!("skipped: there is no `/dev/full`");
+        return;
+    };
+    let done = program(&run.path("")).args(EXPORT).stdout(full).output().unwrap();
+    let message = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(message.starts_with("error: cannot write to standard output: No space"), "{message}");
+}
+
+#[test]
+fn figures_of_the_interpolation_go_into_the_card() {
+    let run = Run::new();
+    let mut checkpoint = run.checkpoint.clone();
+    let parents = ["from", "to"].map(|role| (role.to_owned(), Digest::of_bytes(role.as_bytes())));
+    checkpoint.meta.lineage.parents = BTreeMap::from(parents);
+    let same = PairedTest::new(&[], &[]);
+    let sweep = SweepReport {
+        modules: vec!["linear".to_owned()],
+        split: "validation".to_owned(),
+        threat: AttackSpec::paper(),
+        tolerance: 0.001,
+        seed: 0,
+        points: vec![SweepPoint {
+            alpha: 0.0,
+            clean: Accuracy::new(70, 100),
+            robust: Accuracy::new(40, 100),
+            clean_test: same,
+            robust_test: same,
+        }],
+        chosen: 0.0,
+        lineage: checkpoint.meta.lineage.clone(),
+    };
+    atomic::write_json(&run.path("sweep.json"), &sweep).unwrap();
+    let done = export_with_probe(&run, &checkpoint);
+    assert!(done.stdout.contains("robust   40.00 % (30.94 to 49.80, n 100) on the validation"));
+    let card: Card = read_json(&run.path("bundle/card.json"), "card").unwrap();
+    assert_eq!(card.metrics[0].accuracy, Accuracy::new(70, 100));
+    // Of a checkpoint that it does not describe, the report says nothing.
+    let done = export_with_probe(&run, &run.checkpoint);
+    assert!(done.stderr.contains("is of another checkpoint"), "{done:?}");
+    let card: Card = read_json(&run.path("bundle/card.json"), "card").unwrap();
+    assert!(card.metrics.is_empty());
 }
