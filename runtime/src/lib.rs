@@ -4,3 +4,7 @@
 
 pub mod attack;
 pub mod session;
+
+#[cfg(test)]
+#[path = "../tests/small_models.rs"]
+mod small_models;
