@@ -1,1 +1,3 @@
-//! x
+//! Adversarial training and Robust Critical Fine-Tuning.
+
+pub mod import;
