@@ -1,1 +1,5 @@
-//! x
+//! Adversarial training and Robust Critical Fine-Tuning (arXiv 2308.02533) on libtorch.
+
+pub mod attack;
+pub mod data;
+pub mod network;
