@@ -1,0 +1,6 @@
+//! The adversary.
+
+mod ball;
+pub mod pgd;
+
+pub use pgd::{Outcome, attack, craft};
