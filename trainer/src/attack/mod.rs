@@ -4,3 +4,6 @@ mod ball;
 pub mod pgd;
 
 pub use pgd::{Outcome, attack, craft};
+
+#[cfg(test)]
+mod tests;

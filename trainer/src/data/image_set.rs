@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use rift_models::dataset::{Dataset, Pixels};
 use tch::{Device, Kind, Tensor};
 
 use crate::network::TorchError;
@@ -59,6 +60,24 @@ impl From<tch::TchError> for ImageSetError {
 }
 
 impl ImageSet {
+    /// The images of a data set, as it keeps them, in its order.
+    ///
+    /// # Errors
+    /// If there is no image or the device has too little memory.
+    pub fn new(dataset: &Dataset, device: Device) -> Result<Self, ImageSetError> {
+        let (input, labels) = (dataset.input(), dataset.labels.clone());
+        match &dataset.pixels {
+            Pixels::Bytes(bytes) => {
+                let bytes = bytes.as_standard_layout();
+                Self::from_bytes(bytes.as_slice().unwrap_or_default(), input, labels, device)
+            }
+            Pixels::Floats(floats) => {
+                let floats = floats.as_standard_layout();
+                Self::from_floats(floats.as_slice().unwrap_or_default(), input, labels, device)
+            }
+        }
+    }
+
     /// A set of images of bytes, `N × C × H × W`, each 255 times the pixel.
     ///
     /// # Errors
@@ -69,7 +88,7 @@ impl ImageSet {
         labels: Vec<usize>,
         device: Device,
     ) -> Result<Self, ImageSetError> {
-        Self::new(&Tensor::f_from_slice(bytes)?, input, labels, device)
+        Self::of_tensor(&Tensor::f_from_slice(bytes)?, input, labels, device)
     }
 
     /// A set of images of floats in `[0, 1]`, `N × C × H × W`.
@@ -82,10 +101,10 @@ impl ImageSet {
         labels: Vec<usize>,
         device: Device,
     ) -> Result<Self, ImageSetError> {
-        Self::new(&Tensor::f_from_slice(floats)?, input, labels, device)
+        Self::of_tensor(&Tensor::f_from_slice(floats)?, input, labels, device)
     }
 
-    fn new(
+    fn of_tensor(
         pixels: &Tensor,
         input: [usize; 3],
         labels: Vec<usize>,
@@ -186,4 +205,39 @@ pub(super) fn to_unit(pixels: &Tensor) -> Result<Tensor, TorchError> {
         Kind::Uint8 => pixels.f_to_kind(Kind::Float)?.f_div_scalar_(255.0)?,
         _ => pixels.shallow_clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rift_models::dataset::{Request, Split};
+
+    use super::*;
+    use crate::network::to_vec;
+
+    #[test]
+    fn shows_the_data_sets_pixels_bit_for_bit() {
+        let path = Path::new("synthetic:3x2x6x5,train=40,test=10");
+        let dataset = Dataset::open(path, &Request::new(Split::Test)).unwrap();
+        let set = ImageSet::new(&dataset, Device::Cpu).unwrap();
+        assert_eq!((set.len(), set.input()), (10, [2, 6, 5]));
+        let batch = set.batch(3..7).unwrap();
+        assert_eq!(to_vec(&batch.images).unwrap(), dataset.batch(3..7).into_raw_vec_and_offset().0);
+        assert_eq!(batch.indices, [3, 4, 5, 6]);
+        let picked = set.select(&[6, 3]).unwrap();
+        assert_eq!(picked.images.get(0), batch.images.get(3));
+        assert_eq!(picked.labels.int64_value(&[1]), dataset.labels[3] as i64);
+        let sizes: Vec<usize> =
+            set.batches(4, Some(9)).map(|batch| batch.unwrap().indices.len()).collect();
+        assert_eq!(sizes, [4, 4, 1]);
+        assert!(set.select(&[10]).is_err());
+    }
+
+    #[test]
+    fn refuses_sizes_that_do_not_agree() {
+        let error = ImageSet::from_bytes(&[0; 5], [1, 2, 1], vec![0; 3], Device::Cpu).unwrap_err();
+        assert!(error.to_string().contains("expected 6 pixel values"), "{error}");
+        assert!(ImageSet::from_bytes(&[], [1, 2, 1], vec![], Device::Cpu).is_err());
+    }
 }
