@@ -6,5 +6,7 @@ pub mod commands;
 pub mod data;
 pub mod import;
 pub mod network;
+pub mod objective;
+pub mod optim;
 pub mod record;
 pub mod stage;
