@@ -78,7 +78,7 @@ impl Network {
     /// The convolution whose only reader is the batch normalisation at `norm`.
     fn convolution_before(&self, norm: usize) -> Option<usize> {
         match self.graph.nodes[norm].inputs[..] {
-            [Value::Node(before)] if self.readers(before) == 1 => {
+            [Value::Node(before)] if self.readers[before + 1] == 1 => {
                 matches!(self.graph.nodes[before].op, Op::Conv2d { .. }).then_some(before)
             }
             _ => None,
@@ -91,11 +91,6 @@ impl Network {
             matches!(node.op, Op::BatchNorm2d { .. }) && node.inputs == [Value::Node(index)]
         });
         norm.is_some_and(|norm| self.convolution_before(norm) == Some(index))
-    }
-
-    fn readers(&self, index: usize) -> usize {
-        let reads = |node: &Node| node.inputs.iter().filter(|v| **v == Value::Node(index)).count();
-        self.graph.nodes.iter().map(reads).sum()
     }
 
     fn fold_pair(&self, conv: usize, norm: usize, eps: f64) -> Result<[Tensor; 2], TorchError> {
