@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, MrcReport, read_json};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, MrcReport, atomic, read_json};
 use rift_models::dataset::Split;
 use serde_json::json;
 
@@ -33,6 +33,9 @@ pub struct FinetuneArgs {
     /// The checkpoint to write.
     #[arg(long, value_name = "FILE", env = "RIFT_OUT")]
     out: PathBuf,
+    /// Write the epochs as JSON.
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -47,7 +50,7 @@ struct ScopeArgs {
     /// A report of `mrc`, of which the least critical module is taken.
     #[arg(long, value_name = "FILE", env = "RIFT_MRC")]
     mrc: Option<PathBuf>,
-    /// `all` parameters, or the `last` module.
+    /// Instead of a module by name.
     #[arg(long, env = "RIFT_SCOPE")]
     scope: Option<WholeScope>,
 }
@@ -58,6 +61,8 @@ enum WholeScope {
     All,
     /// The module that gives the logits.
     Last,
+    /// No parameter: only the running statistics are estimated anew on clean images.
+    Statistics,
 }
 
 impl ScopeArgs {
@@ -73,6 +78,7 @@ impl ScopeArgs {
         let scope = match self.scope {
             Some(WholeScope::All) => Scope::All,
             Some(WholeScope::Last) => Scope::Last,
+            Some(WholeScope::Statistics) => Scope::Statistics,
             None => Scope::Modules(self.module.clone()),
         };
         Ok((scope, None))
@@ -112,7 +118,15 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
     let images = [&train, &validation];
     let (finetuned, checkpoint) =
         checkpoint(&source, images, (&settings, mrc), args.machine.quiet)?;
-    checkpoint.write(&args.out)?;
+    let digest = checkpoint.write(&args.out)?;
+    if let Some(path) = &args.json {
+        let Finetuned { modules, epochs, best, .. } = &finetuned;
+        let report = json!({
+            "modules": modules, "epochs": epochs, "best": best, "checkpoint": digest,
+            "split": validation.split, "lineage": checkpoint.meta.lineage,
+        });
+        atomic::write_json(path, &report)?;
+    }
     print(&finetuned, &settings)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
@@ -165,7 +179,7 @@ pub(super) fn checkpoint(
 pub(super) fn print(finetuned: &Finetuned, settings: &FinetuneSettings) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let modules = match finetuned.modules.as_slice() {
-        [] => "nothing".to_owned(),
+        [] => "running statistics only".to_owned(),
         [first] => first.clone(),
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
     };
