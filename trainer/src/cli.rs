@@ -20,6 +20,8 @@ pub struct Cli {
 /// What the program does: one variant and one file in `commands/` each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a network, adversarially by default.
+    Train(Box<commands::train::TrainArgs>),
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),
     /// Measure how fast this machine trains.
@@ -33,6 +35,7 @@ impl Command {
     /// In one line of causes for the user.
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
+            Self::Train(args) => commands::train::run(&args),
             Self::Eval(args) => commands::eval::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
         }

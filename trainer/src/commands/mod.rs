@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod eval;
+pub mod train;
 
 use rift_models::artifact::CheckpointMeta;
 use rift_models::dataset::Dataset;
