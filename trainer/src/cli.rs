@@ -20,6 +20,8 @@ pub struct Cli {
 /// What the program does: one variant and one file in `commands/` each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a network, adversarially by default.
+    Train(Box<commands::train::TrainArgs>),
     /// Measure how much robustness hangs on each module.
     ///
     /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
@@ -52,6 +54,7 @@ impl Command {
     /// In one line of causes for the user.
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
+            Self::Train(args) => commands::train::run(&args),
             Self::Mrc(args) => commands::mrc::run(&args),
             Self::Finetune(args) => commands::finetune::run(&args),
             Self::Interpolate(args) => commands::interpolate::run(&args),

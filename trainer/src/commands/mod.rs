@@ -10,6 +10,7 @@ pub mod mrc;
 mod pipeline_tests;
 pub mod rift;
 mod source;
+pub mod train;
 
 use rift_models::artifact::CheckpointMeta;
 use rift_models::dataset::Dataset;
