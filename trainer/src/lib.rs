@@ -1,1 +1,9 @@
-//! x
+//! Adversarial training and Robust Critical Fine-Tuning (arXiv 2308.02533) on libtorch.
+
+pub mod attack;
+pub mod cli;
+pub mod commands;
+pub mod data;
+pub mod network;
+pub mod record;
+pub mod stage;

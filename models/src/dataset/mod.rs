@@ -1,1 +1,177 @@
 //! Datasets, recognised by content.
+//!
+//! [`Dataset::open`] reads what lies at a path: CIFAR-10 and CIFAR-100 in the official binary
+//! version, Parquet as on the Hugging Face hub, or a [`Synthetic`] set that is made up on the spot.
+//! The validation images are cut from the training images by a seeded, stratified draw
+//! ([`ValidationDraw`]), so that nothing is ever chosen on the test images.
+//!
+//! Layouts that their publishers shuffled keep the order of their files; a sample's index is its
+//! position in its split. A [`Request::limit`] takes the first images after the split is cut, and
+//! no more than these are decoded.
+
+mod cifar;
+mod class_names;
+mod error;
+mod parquet;
+mod part;
+mod picture;
+mod pixels;
+mod recognise;
+#[cfg(test)]
+mod shared_data_tests;
+mod split;
+mod synthetic;
+
+pub use error::{DatasetError, Place};
+pub use pixels::Pixels;
+pub use split::{Request, Split, ValidationDraw};
+pub use synthetic::Synthetic;
+
+use std::ops::Range;
+use std::path::Path;
+
+use ndarray::Array4;
+
+use crate::artifact::{Digest, DigestBuilder};
+use recognise::Layout;
+
+/// Labelled images, one split of a data set.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// What the images are for.
+    pub split: Split,
+    /// The images.
+    pub pixels: Pixels,
+    /// A label an image, each below the number of classes.
+    pub labels: Vec<usize>,
+    /// A name a class.
+    pub classes: Vec<String>,
+    /// SHA-256 over shape, pixels, labels and class names of what is loaded.
+    pub digest: Digest,
+}
+
+impl Dataset {
+    /// Reads the data set at `path`, or makes the one that a path `synthetic:…` describes.
+    ///
+    /// # Errors
+    /// If nothing is there, it cannot be recognised, it is damaged, or it has no images for the
+    /// split.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use rift_models::dataset::{Dataset, Request, Split};
+    ///
+    /// let request = Request::new(Split::Test).limit(20);
+    /// let images = Dataset::open(Path::new("synthetic:10x3x32x32"), &request)?;
+    /// assert_eq!((images.len(), images.input()), (20, [3, 32, 32]));
+    /// # Ok::<(), rift_models::dataset::DatasetError>(())
+    /// ```
+    pub fn open(path: &Path, request: &Request) -> Result<Self, DatasetError> {
+        match path.to_str() {
+            Some(text) if text.starts_with(synthetic::PREFIX) => {
+                Self::read(path, &text.parse::<Synthetic>()?, request)
+            }
+            _ => Self::read(path, recognise::recognise(path)?.as_ref(), request),
+        }
+    }
+
+    /// Makes a synthetic data set.
+    ///
+    /// # Errors
+    /// If it is too large, or the split is empty.
+    pub fn synthetic(synthetic: &Synthetic, request: &Request) -> Result<Self, DatasetError> {
+        Self::read(Path::new(&synthetic.to_string()), synthetic, request)
+    }
+
+    fn read(path: &Path, layout: &dyn Layout, request: &Request) -> Result<Self, DatasetError> {
+        let half = request.split.into();
+        let empty = || DatasetError::NoImages {
+            path: path.to_owned(),
+            split: request.split,
+            expected: layout.expected(half),
+        };
+        let part = layout.part(half)?.ok_or_else(empty)?;
+        let rows = request.rows(&part.labels, part.order);
+        if rows.is_empty() {
+            return Err(empty());
+        }
+        let labels: Vec<usize> = rows.iter().map(|row| part.labels[*row]).collect();
+        let pixels = (part.pixels)(&rows)?;
+        let digest = digest(&pixels, &labels, &part.classes);
+        tracing::info!(
+            path = %path.display(),
+            layout = layout.name(),
+            split = %request.split,
+            images = labels.len(),
+            classes = part.classes.len(),
+            "data set read"
+        );
+        Ok(Self { split: request.split, pixels, labels, classes: part.classes, digest })
+    }
+
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// How many classes.
+    pub fn class_count(&self) -> usize {
+        self.classes.len()
+    }
+
+    /// Channels, height and width of an image.
+    pub fn input(&self) -> [usize; 3] {
+        let [_, channels, height, width] = self.pixels.shape();
+        [channels, height, width]
+    }
+
+    /// Consecutive images.
+    ///
+    /// # Shapes
+    /// N×C×H×W.
+    ///
+    /// # Units
+    /// Pixels in [0, 1].
+    ///
+    /// # Panics
+    /// If a row is not below [`len`](Self::len).
+    pub fn batch(&self, rows: Range<usize>) -> Array4<f32> {
+        self.pixels.floats(rows)
+    }
+
+    /// Any images, as [`batch`](Self::batch).
+    ///
+    /// # Panics
+    /// If a row is not below [`len`](Self::len).
+    pub fn rows(&self, rows: &[usize]) -> Array4<f32> {
+        self.pixels.floats(rows.iter().copied())
+    }
+
+    /// Mean and standard deviation of each channel over all images.
+    ///
+    /// # Units
+    /// Pixels in [0, 1].
+    pub fn mean_and_std(&self) -> (Vec<f32>, Vec<f32>) {
+        self.pixels.mean_and_std()
+    }
+}
+
+fn digest(pixels: &Pixels, labels: &[usize], classes: &[String]) -> Digest {
+    let mut digest = DigestBuilder::default();
+    digest.update(b"rift dataset 1");
+    pixels.digest_into(&mut digest);
+    for label in labels {
+        digest.update(&(*label as u64).to_le_bytes());
+    }
+    for class in classes {
+        digest.update(&(class.len() as u64).to_le_bytes());
+        digest.update(class.as_bytes());
+    }
+    digest.finish()
+}

@@ -1,0 +1,84 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use rift_models::dataset::{Dataset, Request, Split};
+
+use crate::commands;
+use crate::network::{DeviceChoice, device};
+
+/// Adversarial training and Robust Critical Fine-Tuning.
+#[derive(Debug, Parser)]
+#[command(name = "rift-trainer", version, about, long_about = None)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program does: one variant and one file in `commands/` each.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure clean and robust accuracy of a checkpoint.
+    Eval(commands::eval::EvalArgs),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// In one line of causes for the user.
+    pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
+        match self {
+            Self::Eval(args) => commands::eval::run(&args),
+        }
+    }
+}
+
+/// Which images.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// The data set: a folder or file, recognised by content, or `synthetic:…`.
+    #[arg(long, value_name = "PATH", env = "RIFT_DATA")]
+    pub data: PathBuf,
+    /// Only the first N images of the split.
+    #[arg(long, value_name = "N", env = "RIFT_LIMIT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub limit: Option<usize>,
+}
+
+impl DataArgs {
+    /// Reads the images of `split`.
+    ///
+    /// # Errors
+    /// If the data set cannot be read.
+    pub fn open(&self, split: Split) -> anyhow::Result<Dataset> {
+        Ok(Dataset::open(&self.data, &Request::new(split).limit(self.limit))?)
+    }
+}
+
+/// Where and how quietly to run.
+#[derive(Clone, Debug, Args)]
+pub struct MachineArgs {
+    /// Where to compute: `auto`, `cpu`, `cuda` or `cuda:INDEX`.
+    #[arg(long, value_name = "DEVICE", default_value_t, env = "RIFT_DEVICE")]
+    pub device: DeviceChoice,
+    /// Threads to compute with, as many as there are cores by default. On one thread the same seed
+    /// gives the same result bit for bit.
+    #[arg(long, value_name = "N", env = "RIFT_THREADS")]
+    pub threads: Option<usize>,
+    /// Show no progress.
+    #[arg(long, env = "RIFT_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
+    pub quiet: bool,
+}
+
+impl MachineArgs {
+    /// Sets the threads and finds the device.
+    ///
+    /// # Errors
+    /// If a GPU is asked for that is not there.
+    pub fn start(&self) -> anyhow::Result<tch::Device> {
+        device::set_threads(self.threads);
+        Ok(self.device.resolve()?)
+    }
+}

@@ -1,0 +1,5 @@
+//! The pipeline, in order.
+
+mod evaluate;
+
+pub use evaluate::{Evaluation, Plan, evaluate};
