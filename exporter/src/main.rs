@@ -1,1 +1,3 @@
+//! The program `rift-exporter`.
+
 fn main() {}

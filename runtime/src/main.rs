@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `rift-runtime`.
+
+fn main() {
+    rift_runtime::session::library::silence_telemetry();
+}

@@ -1,0 +1,3 @@
+//! Whether a bundle is what its card says.
+
+pub mod parity;

@@ -1,0 +1,1 @@
+//! Classifiers and pools on small models built here.
