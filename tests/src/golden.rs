@@ -8,9 +8,7 @@ use std::path::Path;
 
 use ndarray::{Array4, ArrayD, IxDyn};
 use rift_models::arch::{ArchSpec, Graph};
-use rift_models::artifact::{
-    Checkpoint, CheckpointMeta, Lineage, TensorMap, tensors,
-};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Lineage, TensorMap, tensors};
 
 /// The goldens that `tests/peers/goldens.py` writes.
 pub const NAMES: [&str; 5] = ["resnet20", "resnet18", "resnet34", "resnet18-64", "wrn34-10"];
@@ -79,6 +77,9 @@ fn uniform(stream: u32, index: usize) -> f64 {
 }
 
 /// The weights of `formula.parameter` for every parameter and buffer of `graph`.
+///
+/// # Panics
+/// If a shape is not that of an array.
 pub fn weights(graph: &Graph) -> TensorMap {
     let shapes: BTreeMap<String, Vec<usize>> =
         graph.params().map(|p| (p.name, p.spec.shape)).collect();
@@ -140,6 +141,7 @@ mod tests {
         assert_eq!(pixels.iter().copied().collect::<Vec<_>>(), PIXELS);
     }
 
-    const UNIFORM: [f64; 3] = [-0.984_469_733_200_967_3, 0.244_639_182_463_288_3, -0.940_450_810_827_314_9];
-    const PIXELS: [f32; 2] = [0.605_253_8, 0.154_952_41];
+    const UNIFORM: [f64; 3] =
+        [-0.984_469_733_200_967_3, 0.244_639_182_463_288_3, -0.940_450_810_827_314_9];
+    const PIXELS: [f32; 2] = [0.605_253_8, 0.154_952_4];
 }

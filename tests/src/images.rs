@@ -9,7 +9,8 @@ use std::path::PathBuf;
 /// assert!(rift_tests::images::shared("no-such-data").is_none());
 /// ```
 pub fn shared(name: &str) -> Option<PathBuf> {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")).join(name);
+    let folder =
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")).join(name);
     if folder.exists() {
         return folder.canonicalize().ok();
     }
@@ -18,7 +19,7 @@ pub fn shared(name: &str) -> Option<PathBuf> {
 }
 
 /// Grey images of 12 × 12 pixels in 3 classes: the smallest that every network here takes and learns.
-pub const TINY: &str = "synthetic:3x1x12x12,train=600,test=240";
+pub const TINY: &str = "synthetic:3x1x12x12,train=600,test=1000";
 
 /// The architecture that goes with [`TINY`], as flags.
 pub const TINY_ARCH: [&str; 4] = ["--arch", "resnet8", "--width", "8"];
