@@ -12,7 +12,6 @@ LEFTOVERS = {
     "a note to finish later": re.compile(r"\b(TODO|FIXME|XXX)\b"),
     "a hole": re.compile(r"\b(todo|unimplemented)!\s*\("),
     "an ignored test": re.compile(r"#\[ignore\b"),
-    "`#[allow]`, expected `#[expect(…, reason = \"…\")]`": re.compile(r"#!?\[allow\("),
 }
 
 

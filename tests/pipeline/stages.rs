@@ -85,7 +85,7 @@ impl Pipeline<'_> {
         let [before, after] = [at, &out].map(|path| Checkpoint::read(path).unwrap().0);
         for (name, tensor) in &before.tensors {
             let running = name.ends_with("running_mean") || name.ends_with("running_var");
-            let changed = tensor != &after.tensors[name];
+            let changed = *tensor != after.tensors[name];
             if *name == chosen {
                 assert!(changed, "`{name}` was to be trained");
             } else if !running && !name.starts_with(chosen.trim_end_matches("weight")) {

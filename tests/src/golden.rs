@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ndarray::{Array4, ArrayD, IxDyn};
+use ndarray::{Array4, ArrayD, Ix2, IxDyn};
 use rift_models::arch::{ArchSpec, Graph};
-use rift_models::artifact::{Checkpoint, CheckpointMeta, Lineage, TensorMap, tensors};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Lineage, Probe, TensorMap, tensors};
 
 /// The goldens that `tests/peers/goldens.py` writes.
 pub const NAMES: [&str; 5] = ["resnet20", "resnet18", "resnet34", "resnet18-64", "wrn34-10"];
@@ -61,6 +61,20 @@ impl Golden {
         let meta = CheckpointMeta::new(arch, classes, None, Lineage::default());
         let checkpoint = Checkpoint { meta, tensors: weights(&graph) };
         Self { checkpoint, images, labels, logits, gradient }
+    }
+
+    /// Writes the network as `checkpoint.safetensors` into `folder`, and its images with PyTorch's
+    /// logits as `probe.safetensors`.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn write(self, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        let checkpoint = self.checkpoint.write(&folder.join("checkpoint.safetensors"))?;
+        let (images, labels) = (self.images, self.labels);
+        let logits = self.logits.into_dimensionality::<Ix2>()?;
+        let probe = Probe { images, labels, logits, checkpoint };
+        probe.write(&folder.join("probe.safetensors"))?;
+        Ok(())
     }
 }
 
