@@ -161,3 +161,62 @@ fn read(path: &Path, record: usize) -> Result<Vec<u8>, DatasetError> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_files::{add, failure, folder, open};
+    use super::super::{Pixels, Split};
+
+    /// A record whose planes hold 1, 2, 3.
+    fn record(labels: &[u8]) -> Vec<u8> {
+        let planes = (1..=3).flat_map(|plane| std::iter::repeat_n(plane, 1024));
+        labels.iter().copied().chain(planes).collect()
+    }
+
+    #[test]
+    fn ten_classes_from_batches_in_order() {
+        let second: Vec<u8> = [record(&[3]), record(&[9])].concat();
+        let folder = folder(&[
+            ("cifar-10-batches-bin/data_batch_1.bin", &record(&[7])),
+            ("cifar-10-batches-bin/data_batch_2.bin", &second),
+            ("cifar-10-batches-bin/test_batch.bin", &record(&[1])),
+        ]);
+        for path in [folder.path().to_owned(), folder.path().join("cifar-10-batches-bin")] {
+            let test = open(&path, Split::Test).unwrap();
+            assert_eq!((test.labels.as_slice(), test.input()), (&[1][..], [3, 32, 32]));
+            assert_eq!(test.classes[1], "automobile");
+            let Pixels::Bytes(bytes) = &test.pixels else { panic!() };
+            assert_eq!(
+                (bytes[[0, 0, 5, 5]], bytes[[0, 1, 31, 31]], bytes[[0, 2, 0, 0]]),
+                (1, 2, 3)
+            );
+            // Three images of three classes: none can give one to validation.
+            assert_eq!(open(&path, Split::Train).unwrap().labels, [7, 3, 9]);
+        }
+    }
+
+    #[test]
+    fn hundred_classes_take_the_fine_label() {
+        let folder = folder(&[("test.bin", &record(&[19, 99]))]);
+        let test = open(folder.path(), Split::Test).unwrap();
+        assert_eq!((test.labels[0], test.classes[99].as_str()), (99, "worm"));
+        assert!(failure(folder.path()).contains("expected `train.bin`"));
+        add(folder.path(), "fine_label_names.txt", b"one\ntwo\n");
+        assert!(failure(folder.path()).contains("expected 100 class names, one a line, found 2"));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let bytes = record(&[3]);
+        let folder = folder(&[("data_batch_1.bin", &bytes[..3000])]);
+        let text = failure(folder.path());
+        assert!(text.contains("data_batch_1.bin` is truncated"), "{text}");
+        assert!(text.contains("expected 3073 bytes (records of 3073), found 3000 bytes"), "{text}");
+        add(folder.path(), "data_batch_1.bin", b"");
+        assert!(failure(folder.path()).contains("found 0 bytes"));
+        add(folder.path(), "data_batch_1.bin", &[record(&[3]), record(&[10])].concat());
+        let text = failure(folder.path());
+        assert!(text.starts_with("label `10` in row 1 of `"), "{text}");
+        assert!(text.ends_with("out of range, expected 0 to 9"), "{text}");
+    }
+}

@@ -23,6 +23,8 @@ use super::picture::{self, Shape};
 use super::pixels::Pixels;
 use super::recognise::{Layout, Listing};
 
+/// The first bytes of a file.
+pub(super) const MAGIC: &[u8] = b"PAR1";
 /// The most rows that are read: labels compress so well that a small file can hold any number.
 const MOST_ROWS: i64 = 1 << 25;
 /// The most classes that labels without names may have.
@@ -77,14 +79,9 @@ impl Files {
         Ok((!found.is_empty()).then_some(Self { train, test, single }))
     }
 
-    /// A single file, told by its first bytes.
-    pub(super) fn of_file(path: &Path) -> Result<Option<Self>, DatasetError> {
-        use std::io::Read;
-        let mut magic = Vec::new();
-        let file = File::open(path).map_err(DatasetError::read(path))?;
-        file.take(4).read_to_end(&mut magic).map_err(DatasetError::read(path))?;
-        let single = vec![path.to_owned()];
-        Ok((magic == b"PAR1").then_some(Self { train: Vec::new(), test: Vec::new(), single }))
+    /// A single file.
+    pub(super) fn of_file(path: &Path) -> Self {
+        Self { train: Vec::new(), test: Vec::new(), single: vec![path.to_owned()] }
     }
 }
 
