@@ -58,6 +58,11 @@ pub fn prediction(logits: &ArrayView1<f32>) -> usize {
     best.0
 }
 
+/// Whether these are probabilities rather than logits: from 0 to 1, with a sum of 1.
+pub fn is_distribution(logits: &ArrayView1<f32>) -> bool {
+    logits.iter().all(|p| (0.0..=1.0).contains(p)) && (logits.sum() - 1.0).abs() < 1e-3
+}
+
 /// The true class's logit minus the largest other: at most 0 where the image is misclassified or
 /// tied, and NaN where a logit is.
 pub fn margin(logits: &ArrayView1<f32>, label: usize) -> f32 {

@@ -42,6 +42,16 @@ impl Queue {
         Self { indices, next: AtomicUsize::new(0) }
     }
 
+    /// Images in all.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there was never one.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
     /// The next image, if any is left.
     fn take(&self) -> Option<usize> {
         self.indices.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()

@@ -179,7 +179,12 @@ impl Classifier {
 
     /// A new session of the file.
     pub(super) fn session(&self) -> Result<Session, SessionError> {
-        build(self.library, &self.bytes).map_err(|source| {
+        self.session_of(&self.bytes)
+    }
+
+    /// A new session of a graph made from the file.
+    pub(super) fn session_of(&self, graph: &[u8]) -> Result<Session, SessionError> {
+        build(self.library, graph).map_err(|source| {
             let path = self.path.display().to_string();
             SessionError::Load { path, source }
         })

@@ -7,6 +7,7 @@ mod options;
 mod pool;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod worker;
 
 pub use classifier::{Classifier, Precaution};
@@ -84,6 +85,9 @@ pub enum SessionError {
         /// What was given.
         found: [usize; 3],
     },
+    /// A gradient is asked of a worker that was made without.
+    #[error("the worker has no gradient graph")]
+    NoGradient,
     /// The model fails while it runs.
     #[error("ONNX Runtime fails to run the model")]
     Run(#[source] ort::Error),

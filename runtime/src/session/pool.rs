@@ -31,6 +31,20 @@ impl Pool {
         Ok(Self { workers, classes: classifier.classes() })
     }
 
+    /// The pool with sessions of the classifier's gradient graph as well.
+    ///
+    /// # Errors
+    /// If ONNX Runtime refuses the graph.
+    pub fn with_gradient(
+        self,
+        classifier: &Classifier,
+        graph: &[u8],
+    ) -> Result<Self, SessionError> {
+        let with = |worker: Worker| worker.with_gradient(classifier, graph);
+        let workers = self.workers.into_iter().map(with).collect::<Result<_, _>>()?;
+        Ok(Self { workers, ..self })
+    }
+
     /// The workers, for those who bring their own threads.
     pub fn workers(&mut self) -> &mut [Worker] {
         &mut self.workers
