@@ -23,7 +23,7 @@ pub fn measured(checkpoint: &Path, lineage: &Lineage) -> Result<Vec<CardMetric>,
     let sweep: SweepReport = read_json(&path, "sweep report")?;
     let point = sweep.points.iter().find(|point| point.alpha == sweep.chosen);
     let Some(point) = point.filter(|_| describes(&sweep, lineage)) else {
-        tracing::info!("`{}` is of another checkpoint: its figures are left out", path.display());
+        tracing::warn!("`{}` is of another checkpoint: its figures are left out", path.display());
         return Ok(Vec::new());
     };
     let metric = |name: &str, attack, accuracy| CardMetric {

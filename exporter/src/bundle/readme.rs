@@ -12,7 +12,7 @@ const NAMED: usize = 20;
 
 /// The text for `card`; the commands in it are for the bundle's own folder, so that they hold
 /// wherever it goes.
-pub fn readme(card: &Card) -> String {
+pub(super) fn readme(card: &Card) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write(&mut text, card);

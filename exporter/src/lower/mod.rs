@@ -106,6 +106,7 @@ fn signed(model: Model, module: &str) -> Result<Model, LowerError> {
 mod tests {
     use rift_models::arch::{ArchSpec, Node, Op, init};
     use rift_models::onnx::GraphIndex;
+    use rift_models::onnx::proto::NodeProto;
 
     use super::*;
 
@@ -119,7 +120,7 @@ mod tests {
         let graph = ArchSpec::new("resnet8", [3, 32, 32], 10).build().unwrap();
         let model = print(&graph);
         let index = GraphIndex::new(&model).unwrap();
-        let names: Vec<&str> = index.nodes().iter().map(|node| node.name()).collect();
+        let names: Vec<&str> = index.nodes().iter().map(NodeProto::name).collect();
         assert_eq!(names[..3], ["normalize.subtract", "normalize", "conv1"]);
         assert_eq!(names.last(), Some(&"linear"));
         assert_eq!(names.len(), graph.nodes.len() + 1);

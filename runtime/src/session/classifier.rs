@@ -59,6 +59,19 @@ impl Classifier {
         let name = || path.display().to_string();
         let bytes =
             std::fs::read(&file).map_err(|source| SessionError::Read { path: name(), source })?;
+        Self::of(path, bytes, bundle)
+    }
+
+    /// Opens the content of a bare `.onnx` file, on the disk or not yet; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, SessionError> {
+        Self::of(path, bytes, None)
+    }
+
+    fn of(path: &Path, bytes: Vec<u8>, bundle: Option<Bundle>) -> Result<Self, SessionError> {
+        let name = || path.display().to_string();
         let digest = Digest::of_bytes(&bytes);
         let model = Model::from_bytes(&bytes)
             .map_err(|source| SessionError::Onnx { path: name(), source })?;
