@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),
+    /// Measure how fast this machine trains.
+    Bench(commands::bench::BenchArgs),
 }
 
 impl Command {
@@ -32,6 +34,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
             Self::Eval(args) => commands::eval::run(&args),
+            Self::Bench(args) => commands::bench::run(&args),
         }
     }
 }

@@ -5,5 +5,7 @@ pub mod cli;
 pub mod commands;
 pub mod data;
 pub mod network;
+pub mod objective;
+pub mod optim;
 pub mod record;
 pub mod stage;

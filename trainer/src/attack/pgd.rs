@@ -41,7 +41,7 @@ pub fn craft_by(
     key: &NoiseKey,
     loss: impl Fn(&Tensor) -> Result<Tensor, TorchError>,
 ) -> Result<Tensor, TorchError> {
-    let network = network.frozen()?;
+    let network = network.folded()?;
     let ball = Ball::new(&batch.images, spec)?;
     let mut images = ball.start(spec.random_start.then_some(key), &batch.indices)?;
     for _ in 0..spec.steps {
@@ -73,7 +73,7 @@ pub struct Outcome {
 /// # Errors
 /// If libtorch fails.
 pub fn attack(network: &Network, batch: &Batch, spec: &AttackSpec) -> Result<Outcome, TorchError> {
-    let network = network.frozen()?;
+    let network = network.folded()?;
     let clean = tch::no_grad(|| predictions(&network.forward(&batch.images, Mode::Eval)?))?;
     let labels = to_indices(&batch.labels)?;
     let robust = clean.iter().zip(&labels).map(|(p, label)| p == label).collect();

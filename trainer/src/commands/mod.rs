@@ -1,5 +1,6 @@
 //! The commands, a file each: from arguments to stages to what the user reads.
 
+pub mod bench;
 pub mod eval;
 
 use rift_models::artifact::CheckpointMeta;

@@ -28,6 +28,8 @@ pub struct Network {
     pub(super) constants: BTreeMap<usize, [Tensor; 2]>,
     /// For the input and every node, the last node that reads it.
     pub(super) last_use: Vec<usize>,
+    /// For the input and every node, how often it is read.
+    pub(super) readers: Vec<usize>,
 }
 
 /// A parameter or buffer and its values.
@@ -100,8 +102,8 @@ impl Network {
             first.push(position);
             position += op.params().len();
         }
-        let last_use = last_use(&graph);
-        Ok(Self { graph, device, entries, index, first, constants, last_use })
+        let (last_use, readers) = uses(&graph);
+        Ok(Self { graph, device, entries, index, first, constants, last_use, readers })
     }
 
     /// The network as data.
@@ -128,16 +130,19 @@ pub(super) fn slot(value: Value) -> usize {
     }
 }
 
-fn last_use(graph: &Graph) -> Vec<usize> {
+/// The last reader of every value, and how many there are.
+fn uses(graph: &Graph) -> (Vec<usize>, Vec<usize>) {
     let mut last = vec![0; graph.nodes.len() + 1];
+    let mut readers = last.clone();
     for (index, node) in graph.nodes.iter().enumerate() {
         for value in &node.inputs {
             last[slot(*value)] = index;
+            readers[slot(*value)] += 1;
         }
     }
     // Nobody reads the logits: they outlive the pass.
     if let Some(logits) = last.last_mut() {
         *logits = usize::MAX;
     }
-    last
+    (last, readers)
 }

@@ -139,7 +139,7 @@ mod linux {
                 let _ = library.into_raw();
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot load libtorch for CUDA");
+                tracing::debug!(path = %path.display(), %error, "cannot load libtorch for CUDA");
             }
         }
     }

@@ -122,12 +122,10 @@ impl Network {
     ) -> Result<Operand, TorchError> {
         let place = slot(value);
         let last = self.last_use[place] == reader;
-        // No backward pass needs the output of these operators, but that of another reader may need
-        // its input (batch normalisation keeps it): so it may be overwritten by its only reader.
-        // What was computed before this run belongs to the caller.
-        let readers = self.graph.nodes.iter().flat_map(|n| &n.inputs).filter(|v| **v == value);
-        let ours = last
-            && readers.count() == 1
+        // The backward passes of these operators do not need their outputs, so a sole reader may
+        // overwrite one. Another reader may have kept it for its own backward pass, and what was
+        // computed before this run belongs to the caller.
+        let ours = self.readers[place] == 1
             && matches!(value, Value::Node(producer) if producer >= from && matches!(
                 self.graph.nodes[producer].op,
                 Op::Conv2d { .. } | Op::BatchNorm2d { .. } | Op::Add

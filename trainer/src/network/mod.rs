@@ -5,6 +5,7 @@
 mod build;
 pub mod device;
 mod error;
+mod fold;
 mod forward;
 pub(crate) mod gradient;
 mod params;
