@@ -20,6 +20,16 @@ pub struct Cli {
 /// What the program does: one variant and one file in `commands/` each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Measure how much robustness hangs on each module.
+    Mrc(commands::mrc::MrcArgs),
+    /// Fine-tune a module on clean images.
+    Finetune(commands::finetune::FinetuneArgs),
+    /// Choose between the robust and the fine-tuned weights.
+    Interpolate(commands::interpolate::InterpolateArgs),
+    /// Mrc, finetune and interpolate in one, and what came of it on the test images.
+    Rift(commands::rift::RiftArgs),
+    /// Make a checkpoint of published PyTorch weights.
+    Import(commands::import::ImportArgs),
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),
     /// Measure how fast this machine trains.
@@ -33,6 +43,11 @@ impl Command {
     /// In one line of causes for the user.
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
+            Self::Mrc(args) => commands::mrc::run(&args),
+            Self::Finetune(args) => commands::finetune::run(&args),
+            Self::Interpolate(args) => commands::interpolate::run(&args),
+            Self::Rift(args) => commands::rift::run(&args),
+            Self::Import(args) => commands::import::run(&args),
             Self::Eval(args) => commands::eval::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
         }

@@ -4,6 +4,7 @@ pub mod attack;
 pub mod cli;
 pub mod commands;
 pub mod data;
+pub mod import;
 pub mod network;
 pub mod objective;
 pub mod optim;

@@ -2,6 +2,12 @@
 
 pub mod bench;
 pub mod eval;
+pub mod finetune;
+pub mod import;
+pub mod interpolate;
+pub mod mrc;
+pub mod rift;
+mod source;
 
 use rift_models::artifact::CheckpointMeta;
 use rift_models::dataset::Dataset;
@@ -23,4 +29,12 @@ pub fn check_fit(meta: &CheckpointMeta, dataset: &Dataset) -> anyhow::Result<()>
         dataset.class_count()
     );
     Ok(())
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|value| value.is_finite() && *value > 0.0)
+        .ok_or_else(|| "expected a number above 0".to_owned())
 }
