@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use rift_models::dataset::{Dataset, Request, Split};
+
+use crate::commands;
+use crate::network::{DeviceChoice, device};
+
+/// Adversarial training and Robust Critical Fine-Tuning.
+#[derive(Debug, Parser)]
+#[command(name = "rift-trainer", version, about, long_about = None)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program does: one variant and one file in `commands/` each.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network, adversarially by default.
+    Train(Box<commands::train::TrainArgs>),
+    /// Measure how much robustness hangs on each module.
+    ///
+    /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
+    Mrc(commands::mrc::MrcArgs),
+    /// Fine-tune a module on clean images.
+    ///
+    /// The epoch of the best accuracy on the validation images is kept.
+    Finetune(commands::finetune::FinetuneArgs),
+    /// Choose between the robust and the fine-tuned weights.
+    ///
+    /// Chooses by the validation images and never sees the test images.
+    Interpolate(commands::interpolate::InterpolateArgs),
+    /// Do mrc, finetune and interpolate, and report on the test images.
+    ///
+    /// The module is chosen on training images, epoch and alpha on validation images; the test
+    /// images are looked at once, at the end.
+    Rift(commands::rift::RiftArgs),
+    /// Make a checkpoint of published PyTorch weights.
+    Import(commands::import::ImportArgs),
+    /// Measure clean and robust accuracy of a checkpoint.
+    Eval(commands::eval::EvalArgs),
+    /// Measure how fast this machine trains.
+    Bench(commands::bench::BenchArgs),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// In one line of causes for the user.
+    pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
+        match self {
+            Self::Train(args) => commands::train::run(&args),
+            Self::Mrc(args) => commands::mrc::run(&args),
+            Self::Finetune(args) => commands::finetune::run(&args),
+            Self::Interpolate(args) => commands::interpolate::run(&args),
+            Self::Rift(args) => commands::rift::run(&args),
+            Self::Import(args) => commands::import::run(&args),
+            Self::Eval(args) => commands::eval::run(&args),
+            Self::Bench(args) => commands::bench::run(&args),
+        }
+    }
+}
+
+/// Which images.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// The data set: a folder or file, recognised by content, or `synthetic:…`.
+    #[arg(long, value_name = "PATH", env = "RIFT_DATA")]
+    pub data: PathBuf,
+    /// Only the first N images of the split.
+    #[arg(long, value_name = "N", env = "RIFT_LIMIT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub limit: Option<usize>,
+}
+
+impl DataArgs {
+    /// Reads the images of `split`.
+    ///
+    /// # Errors
+    /// If the data set cannot be read.
+    pub fn open(&self, split: Split) -> anyhow::Result<Dataset> {
+        Ok(Dataset::open(&self.data, &Request::new(split).limit(self.limit))?)
+    }
+}
+
+/// Where and how quietly to run.
+#[derive(Clone, Debug, Args)]
+pub struct MachineArgs {
+    /// Where to compute: `auto`, `cpu`, `cuda` or `cuda:INDEX`.
+    #[arg(long, value_name = "DEVICE", default_value_t, env = "RIFT_DEVICE")]
+    pub device: DeviceChoice,
+    /// Threads to compute with, as many as there are cores by default. On one thread the same seed
+    /// gives the same result bit for bit.
+    #[arg(long, value_name = "N", env = "RIFT_THREADS")]
+    pub threads: Option<usize>,
+    /// Show no progress.
+    #[arg(long, env = "RIFT_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
+    pub quiet: bool,
+}
+
+impl MachineArgs {
+    /// Sets the threads and finds the device.
+    ///
+    /// # Errors
+    /// If a GPU is asked for that is not there.
+    pub fn start(&self) -> anyhow::Result<tch::Device> {
+        device::set_threads(self.threads);
+        Ok(self.device.resolve()?)
+    }
+}

@@ -1,0 +1,173 @@
+//! `rift-trainer bench`: how fast this machine trains.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use rift_models::arch::ArchSpec;
+use rift_models::artifact::atomic;
+use rift_models::threat::{AttackSpec, NoiseKey};
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use crate::cli::MachineArgs;
+use crate::data::Batch;
+use crate::network::{Network, TorchError, device, input_gradient};
+use crate::objective::Method;
+use crate::optim::{Sgd, SgdSettings};
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The architecture.
+    #[arg(long, default_value = "resnet18", env = "RIFT_ARCH")]
+    arch: String,
+    /// Channels of the first stage, where the architecture lets them be chosen.
+    #[arg(long, value_name = "N", env = "RIFT_WIDTH")]
+    width: Option<usize>,
+    /// Channels, height and width of the images.
+    #[arg(
+        long,
+        value_name = "C,H,W",
+        value_delimiter = ',',
+        default_value = "3,32,32",
+        env = "RIFT_INPUT"
+    )]
+    input: Vec<usize>,
+    /// Images in a batch.
+    #[arg(long, value_name = "N", default_value_t = 128, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
+    batch_size: usize,
+    /// Repetitions of each measurement, after one that does not count.
+    #[arg(long, value_name = "N", default_value_t = 5, env = "RIFT_REPEAT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    repeat: usize,
+    /// Write the result as JSON.
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// What was measured.
+#[derive(Debug, Serialize)]
+struct BenchReport {
+    arch: String,
+    input: [usize; 3],
+    batch_size: usize,
+    threads: i32,
+    device: String,
+    /// Logits and input gradient of the network as it is, batch normalisation in evaluation mode.
+    forward_and_input_gradient: Rate,
+    /// A whole step of adversarial training with PGD-10.
+    at_step_pgd10: Rate,
+}
+
+/// Images per second.
+#[derive(Debug, Serialize)]
+struct Rate {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+    repeat: usize,
+}
+
+/// Runs `bench`.
+///
+/// # Errors
+/// If the architecture cannot be built or the device has too little memory.
+pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let device = args.machine.start()?;
+    let input: [usize; 3] = args.input[..]
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("expected `--input C,H,W`, found {:?}", args.input))?;
+    let spec = ArchSpec { width: args.width, ..ArchSpec::new(&args.arch, input, 10) };
+    let network = Network::initialise(spec.build()?, 0, device)?;
+    let batch = batch(input, args.batch_size, device)?;
+    let report = BenchReport {
+        arch: args.arch.clone(),
+        input,
+        batch_size: args.batch_size,
+        threads: tch::get_num_threads(),
+        device: format!("{device:?}"),
+        forward_and_input_gradient: measure(args, device, || {
+            input_gradient(&network, &batch.images, &batch.labels).map(|_| ())
+        })?,
+        at_step_pgd10: at_step(args, &network, &batch)?,
+    };
+    if let Some(path) = &args.json {
+        atomic::write_json(path, &report)?;
+    }
+    print(&report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn batch(input: [usize; 3], n: usize, device: Device) -> Result<Batch, TorchError> {
+    let [c, h, w] = input.map(|side| side as i64);
+    let n = n as i64;
+    // Any images do: a kernel's speed does not depend on what they show.
+    let waves = Tensor::f_arange(n * c * h * w, (Kind::Float, device))?.f_sin()?;
+    let images = waves.f_mul_scalar(0.5)?.f_add_scalar(0.5)?.f_view([n, c, h, w])?;
+    let labels = Tensor::f_arange(n, (Kind::Int64, device))?.f_remainder(10)?;
+    Ok(Batch { images, labels, indices: (0..n as usize).collect() })
+}
+
+fn at_step(args: &BenchArgs, network: &Network, batch: &Batch) -> Result<Rate, TorchError> {
+    let settings =
+        SgdSettings { momentum: 0.9, nesterov: false, weight_decay: 5e-4, decay_batch_norm: true };
+    let (mut sgd, spec) = (Sgd::new(settings), AttackSpec::paper());
+    network.unfreeze()?;
+    measure(args, network.device(), || {
+        let key = NoiseKey { seed: 0, attack: "bench", restart: 0 };
+        let step = Method::At.loss(network, batch, &spec, &key)?;
+        sgd.step(network, &step.loss, 1e-3)
+    })
+}
+
+fn measure(
+    args: &BenchArgs,
+    device: Device,
+    mut work: impl FnMut() -> Result<(), TorchError>,
+) -> Result<Rate, TorchError> {
+    let mut rates = Vec::with_capacity(args.repeat);
+    for repetition in 0..=args.repeat {
+        let start = Instant::now();
+        work()?;
+        device::synchronise(device);
+        if repetition > 0 {
+            rates.push(args.batch_size as f64 / start.elapsed().as_secs_f64());
+        }
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(Rate {
+        median: rates[rates.len() / 2],
+        lowest: rates[0],
+        highest: rates[rates.len() - 1],
+        repeat: rates.len(),
+    })
+}
+
+fn print(report: &BenchReport) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{} {:?}, batch {}, {} threads, {}: images per second, median of {} (lowest to highest)",
+        report.arch,
+        report.input,
+        report.batch_size,
+        report.threads,
+        report.device,
+        report.at_step_pgd10.repeat
+    )?;
+    for (what, rate) in [
+        ("forward + input gradient", &report.forward_and_input_gradient),
+        ("AT step with PGD-10", &report.at_step_pgd10),
+    ] {
+        writeln!(
+            out,
+            "{what:<26} {:9.1} ({:.1} to {:.1})",
+            rate.median, rate.lowest, rate.highest
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! `rift-trainer eval`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use ndarray::Array1;
+use ndarray_npy::NpzWriter;
+use rift_models::artifact::{Accuracy, Digest, atomic};
+use rift_models::dataset::{Dataset, Split};
+use rift_models::threat::{AttackSpec, Epsilon, Norm};
+use serde::Serialize;
+
+use crate::attack::quarter;
+use crate::cli::{DataArgs, MachineArgs};
+use crate::data::ImageSet;
+use crate::network::{Network, to_array};
+use crate::record::Progress;
+use crate::stage::{Evaluation, Plan, evaluate};
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// The checkpoint.
+    #[arg(long, value_name = "FILE", env = "RIFT_CHECKPOINT")]
+    checkpoint: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    /// The images: `train`, `validation` or `test`.
+    #[arg(long, default_value_t = Split::Test, env = "RIFT_SPLIT")]
+    split: Split,
+    #[command(flatten)]
+    attack: AttackArgs,
+    /// Images in a batch.
+    #[arg(long, default_value_t = 256, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    batch_size: usize,
+    /// The seed of the attack's noise.
+    #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
+    seed: u64,
+    /// Write the result as JSON.
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
+    /// Write the adversarial images as `.npz` with `x` (float32, N × C × H × W), `y` and `index`.
+    #[arg(long, value_name = "PATH", env = "RIFT_SAVE_ADVERSARIAL")]
+    save_adversarial: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// An attack by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AttackName {
+    /// Projected gradient descent.
+    Pgd,
+    /// No attack: clean accuracy only.
+    None,
+}
+
+/// The attack, with the checkpoint's own threat as default.
+#[derive(Debug, Args)]
+pub struct AttackArgs {
+    /// The attack.
+    #[arg(long, value_enum, default_value_t = AttackName::Pgd, env = "RIFT_ATTACK")]
+    attack: AttackName,
+    /// The norm, `linf` or `l2`; by default the one that the checkpoint was trained against.
+    #[arg(long, env = "RIFT_NORM")]
+    norm: Option<Norm>,
+    /// The radius in pixel units, such as `8/255`; by default the checkpoint's.
+    #[arg(long, env = "RIFT_EPS")]
+    eps: Option<Epsilon>,
+    /// The length of a step in pixel units; by default a quarter of the radius.
+    #[arg(long, env = "RIFT_STEP")]
+    step: Option<Epsilon>,
+    /// Gradient steps.
+    #[arg(long, default_value_t = 20, env = "RIFT_STEPS")]
+    steps: usize,
+    /// Random starts, of which the worst counts.
+    #[arg(long, default_value_t = 1, env = "RIFT_RESTARTS")]
+    restarts: usize,
+}
+
+impl AttackArgs {
+    /// The attack for images of `input`, with what is not given taken from `threat`.
+    ///
+    /// # Errors
+    /// If no attack can be made of it.
+    pub fn spec(
+        &self,
+        threat: Option<&AttackSpec>,
+        input: [usize; 3],
+        seed: u64,
+    ) -> anyhow::Result<Option<AttackSpec>> {
+        if self.attack == AttackName::None {
+            return Ok(None);
+        }
+        let default = threat.cloned().unwrap_or_else(AttackSpec::paper);
+        let norm = self.norm.unwrap_or(default.norm);
+        let eps = match &self.eps {
+            Some(eps) => eps.clone(),
+            None if norm == default.norm => default.eps,
+            None => anyhow::bail!("`--norm {norm}` needs a radius, such as `--eps 0.5`"),
+        };
+        let step = match &self.step {
+            Some(step) => step.clone(),
+            None => quarter(&eps)?,
+        };
+        let spec = AttackSpec {
+            norm,
+            eps,
+            step,
+            steps: self.steps,
+            restarts: self.restarts,
+            random_start: true,
+            early_stop: true,
+            seed,
+        };
+        spec.validate(input.iter().product())?;
+        Ok(Some(spec))
+    }
+}
+
+/// What `--json` holds.
+#[derive(Debug, Serialize)]
+struct EvalReport<'a> {
+    checkpoint: Digest,
+    data: &'a Digest,
+    split: Split,
+    n: usize,
+    seed: u64,
+    clean: Accuracy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    robust: Option<Accuracy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attack: Option<&'a AttackSpec>,
+}
+
+/// Runs `eval`.
+///
+/// # Errors
+/// If something cannot be read, or does not fit the checkpoint.
+pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    let device = args.machine.start()?;
+    let (network, meta, checkpoint) = Network::read(&args.checkpoint, device)?;
+    let spec = args.attack.spec(meta.threat.as_ref(), meta.arch.input, args.seed)?;
+    if spec.is_none() && args.save_adversarial.is_some() {
+        anyhow::bail!("`--save-adversarial` needs an attack, found `--attack none`");
+    }
+    let dataset = args.data.open(args.split)?;
+    super::check_fit(&meta, &dataset)?;
+    let set = ImageSet::new(&dataset, device)?;
+    let plan = Plan {
+        batch: args.batch_size,
+        limit: None,
+        attack: spec.as_ref(),
+        keep_images: args.save_adversarial.is_some(),
+    };
+    let progress = Progress::new("eval", set.len(), args.machine.quiet);
+    let evaluation = evaluate(&network, &set, &plan, &progress)?;
+    drop(progress);
+    let report = EvalReport {
+        checkpoint,
+        data: &dataset.digest,
+        split: args.split,
+        n: set.len(),
+        seed: args.seed,
+        clean: evaluation.clean_accuracy(),
+        robust: spec.is_some().then(|| evaluation.robust_accuracy()),
+        attack: spec.as_ref(),
+    };
+    if let Some(path) = &args.save_adversarial {
+        save_adversarial(path, &evaluation, &dataset)?;
+    }
+    if let Some(path) = &args.json {
+        atomic::write_json(path, &report)?;
+    }
+    print(&report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &EvalReport<'_>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:<24} {}", format!("clean ({})", report.split), report.clean)?;
+    if let (Some(robust), Some(spec)) = (&report.robust, report.attack) {
+        writeln!(out, "{:<24} {robust}", spec.label())?;
+    }
+    Ok(())
+}
+
+fn save_adversarial(
+    path: &std::path::Path,
+    evaluation: &Evaluation,
+    dataset: &Dataset,
+) -> anyhow::Result<()> {
+    let images = evaluation.images.as_ref().context("no adversarial images were kept")?;
+    let x = to_array(images)?;
+    let integers = |values: &mut dyn Iterator<Item = usize>| -> Array1<i64> {
+        values.map(|value| value as i64).collect()
+    };
+    let y = integers(&mut dataset.labels.iter().copied());
+    let index = integers(&mut (0..dataset.len()));
+    atomic::write_with(path, |file| {
+        let mut npz = NpzWriter::new(file);
+        let written = npz
+            .add_array("x", &x)
+            .and_then(|()| npz.add_array("y", &y))
+            .and_then(|()| npz.add_array("index", &index))
+            .and_then(|()| npz.finish().map(|_| ()));
+        written.map_err(std::io::Error::other)
+    })?;
+    Ok(())
+}
