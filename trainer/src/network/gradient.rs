@@ -2,6 +2,7 @@
 
 use tch::{Reduction, Tensor};
 
+use super::layout::channels_last;
 use super::{Mode, Network, TorchError};
 
 /// The cross-entropy of `logits`, by the class of each row.
@@ -41,14 +42,17 @@ pub fn input_gradient(
 
 /// The logits of `images` and the gradient of `loss` with respect to them, in evaluation mode.
 ///
-/// The backward pass goes to the images alone; with the parameters frozen libtorch does not even
-/// keep what the others would need.
-pub(crate) fn gradient_of(
+/// The backward pass goes to the images alone; with the parameters frozen
+/// ([`Network::frozen`], [`Network::folded`]) libtorch does not even keep what the others need.
+///
+/// # Errors
+/// If libtorch fails.
+pub fn gradient_of(
     network: &Network,
     images: &Tensor,
     loss: impl Fn(&Tensor) -> Result<Tensor, TorchError>,
 ) -> Result<(Tensor, Tensor), TorchError> {
-    let images = images.f_detach()?.f_set_requires_grad(true)?;
+    let images = channels_last(&images.f_detach()?)?.f_set_requires_grad(true)?;
     let logits = network.forward(&images, Mode::Eval)?;
     let loss = loss(&logits)?;
     let mut gradients = Tensor::f_run_backward(&[&loss], &[&images], false, false)?;
