@@ -10,11 +10,11 @@ use rift_models::arch::ArchSpec;
 use rift_models::artifact::atomic;
 use rift_models::threat::{AttackSpec, NoiseKey};
 use serde::Serialize;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::cli::MachineArgs;
 use crate::data::Batch;
-use crate::network::{Network, TorchError, cross_entropy, device, gradient_of, input_gradient};
+use crate::network::{Network, TorchError, device, input_gradient};
 use crate::objective::Method;
 use crate::optim::{Sgd, SgdSettings};
 
@@ -57,10 +57,8 @@ struct BenchReport {
     batch_size: usize,
     threads: i32,
     device: String,
-    /// Logits and input gradient of the network as it is, batch normalisation in evaluation mode.
+    /// Logits and input gradient, batch normalisation in evaluation mode, no parameter's gradient.
     forward_and_input_gradient: Rate,
-    /// The same as an attack takes it: batch normalisation folded into the convolutions.
-    attack_gradient: Rate,
     /// A whole step of adversarial training with PGD-10.
     at_step_pgd10: Rate,
 }
@@ -95,7 +93,6 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         forward_and_input_gradient: measure(args, device, || {
             input_gradient(&network, &batch.images, &batch.labels).map(|_| ())
         })?,
-        attack_gradient: attack_gradient(args, &network, &batch)?,
         at_step_pgd10: at_step(args, &network, &batch)?,
     };
     if let Some(path) = &args.json {
@@ -113,14 +110,6 @@ fn batch(input: [usize; 3], n: usize, device: Device) -> Result<Batch, TorchErro
     let images = waves.f_mul_scalar(0.5)?.f_add_scalar(0.5)?.f_view([n, c, h, w])?;
     let labels = Tensor::f_arange(n, (Kind::Int64, device))?.f_remainder(10)?;
     Ok(Batch { images, labels, indices: (0..n as usize).collect() })
-}
-
-fn attack_gradient(args: &BenchArgs, network: &Network, batch: &Batch) -> Result<Rate, TorchError> {
-    let folded = network.folded()?;
-    measure(args, network.device(), || {
-        let loss = |logits: &Tensor| cross_entropy(logits, &batch.labels, Reduction::Sum);
-        gradient_of(&folded, &batch.images, loss).map(|_| ())
-    })
 }
 
 fn at_step(args: &BenchArgs, network: &Network, batch: &Batch) -> Result<Rate, TorchError> {
@@ -172,7 +161,6 @@ fn print(report: &BenchReport) -> std::io::Result<()> {
     )?;
     for (what, rate) in [
         ("forward + input gradient", &report.forward_and_input_gradient),
-        ("gradient in an attack", &report.attack_gradient),
         ("AT step with PGD-10", &report.at_step_pgd10),
     ] {
         writeln!(
