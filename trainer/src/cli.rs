@@ -22,6 +22,25 @@ pub struct Cli {
 pub enum Command {
     /// Train a network, adversarially by default.
     Train(Box<commands::train::TrainArgs>),
+    /// Measure how much robustness hangs on each module.
+    ///
+    /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
+    Mrc(commands::mrc::MrcArgs),
+    /// Fine-tune a module on clean images.
+    ///
+    /// The epoch of the best accuracy on the validation images is kept.
+    Finetune(commands::finetune::FinetuneArgs),
+    /// Choose between the robust and the fine-tuned weights.
+    ///
+    /// Chooses by the validation images and never sees the test images.
+    Interpolate(commands::interpolate::InterpolateArgs),
+    /// Do mrc, finetune and interpolate, and report on the test images.
+    ///
+    /// The module is chosen on training images, epoch and alpha on validation images; the test
+    /// images are looked at once, at the end.
+    Rift(commands::rift::RiftArgs),
+    /// Make a checkpoint of published PyTorch weights.
+    Import(commands::import::ImportArgs),
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),
     /// Measure how fast this machine trains.
@@ -36,6 +55,11 @@ impl Command {
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
             Self::Train(args) => commands::train::run(&args),
+            Self::Mrc(args) => commands::mrc::run(&args),
+            Self::Finetune(args) => commands::finetune::run(&args),
+            Self::Interpolate(args) => commands::interpolate::run(&args),
+            Self::Rift(args) => commands::rift::run(&args),
+            Self::Import(args) => commands::import::run(&args),
             Self::Eval(args) => commands::eval::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
         }

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod data;
+pub mod import;
 pub mod network;
 pub mod objective;
 pub mod optim;

@@ -74,6 +74,18 @@ pub struct TensorFile {
 /// If the file cannot be read, its header does not cover it exactly, or a tensor is not of finite
 /// numbers.
 pub fn read(path: &Path) -> Result<TensorFile, TensorFileError> {
+    Ok(read_where(path, |_| true)?.0)
+}
+
+/// Reads the tensors whose name `keep` accepts, and names the others: published files hold
+/// counters and the like, which are not of floating-point numbers.
+///
+/// # Errors
+/// As [`read`], of the tensors that are kept.
+pub fn read_where(
+    path: &Path,
+    keep: impl Fn(&str) -> bool,
+) -> Result<(TensorFile, Vec<String>), TensorFileError> {
     let name = || path.display().to_string();
     let bytes =
         std::fs::read(path).map_err(|source| TensorFileError::Read { path: name(), source })?;
@@ -82,7 +94,12 @@ pub fn read(path: &Path) -> Result<TensorFile, TensorFileError> {
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     let file = SafeTensors::deserialize(&bytes).map_err(format)?;
     let mut tensors = BTreeMap::new();
+    let mut others = Vec::new();
     for (tensor, view) in file.iter() {
+        if !keep(tensor) {
+            others.push(tensor.to_owned());
+            continue;
+        }
         let values = to_f32(&view).ok_or_else(|| TensorFileError::Dtype {
             path: name(),
             name: tensor.to_owned(),
@@ -97,7 +114,8 @@ pub fn read(path: &Path) -> Result<TensorFile, TensorFileError> {
             tensors.insert(tensor.to_owned(), array);
         }
     }
-    Ok(TensorFile { tensors, metadata, digest: Digest::of_bytes(&bytes) })
+    others.sort();
+    Ok((TensorFile { tensors, metadata, digest: Digest::of_bytes(&bytes) }, others))
 }
 
 fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {

@@ -2,6 +2,14 @@
 
 pub mod bench;
 pub mod eval;
+pub mod finetune;
+pub mod import;
+pub mod interpolate;
+pub mod mrc;
+#[cfg(test)]
+mod pipeline_tests;
+pub mod rift;
+mod source;
 pub mod train;
 
 use rift_models::artifact::CheckpointMeta;
@@ -24,4 +32,12 @@ pub fn check_fit(meta: &CheckpointMeta, dataset: &Dataset) -> anyhow::Result<()>
         dataset.class_count()
     );
     Ok(())
+}
+
+/// A number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|value| value.is_finite() && *value > 0.0)
+        .ok_or_else(|| "expected a number above 0".to_owned())
 }

@@ -1,11 +1,17 @@
 //! The pipeline, in order.
 
 mod evaluate;
+pub mod finetune;
+pub mod interpolate;
+pub mod mrc;
+pub mod rift;
 mod state;
 pub mod train;
 
-pub use evaluate::{Evaluation, Plan, evaluate};
-pub use train::{Job, TrainError, Training};
-
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
+
+pub use evaluate::{Evaluation, Plan, evaluate};
+pub use train::{Job, TrainError, Training};

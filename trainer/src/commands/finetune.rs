@@ -1,0 +1,193 @@
+//! `rift-trainer finetune`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, MrcReport, atomic, read_json};
+use rift_models::dataset::Split;
+use serde_json::json;
+
+use super::source::{Images, Source};
+use crate::cli::{DataArgs, MachineArgs};
+use crate::record::Progress;
+use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Finetuned, Scope, finetune};
+
+/// Arguments of `finetune`.
+#[derive(Debug, Args)]
+pub struct FinetuneArgs {
+    /// The checkpoint.
+    #[arg(long, value_name = "FILE", env = "RIFT_CHECKPOINT")]
+    checkpoint: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    training: TrainingArgs,
+    /// The seed of order and augmentation.
+    #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
+    seed: u64,
+    /// The checkpoint to write.
+    #[arg(long, value_name = "FILE", env = "RIFT_OUT")]
+    out: PathBuf,
+    /// Write the epochs as JSON.
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// What moves.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ScopeArgs {
+    /// The module to fine-tune, by its exact name; several, separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "RIFT_MODULE")]
+    module: Vec<String>,
+    /// A report of `mrc`, of which the least critical module is taken.
+    #[arg(long, value_name = "FILE", env = "RIFT_MRC")]
+    mrc: Option<PathBuf>,
+    /// Instead of a module by name.
+    #[arg(long, env = "RIFT_SCOPE")]
+    scope: Option<WholeScope>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum WholeScope {
+    /// Every parameter.
+    All,
+    /// The module that gives the logits.
+    Last,
+    /// No parameter: only the running statistics are estimated anew on clean images.
+    Statistics,
+}
+
+impl ScopeArgs {
+    /// What moves, and the digest of the report that said so.
+    fn resolve(&self) -> anyhow::Result<(Scope, Option<Digest>)> {
+        if let Some(path) = &self.mrc {
+            let report: MrcReport = read_json(path, "report of `mrc`")?;
+            let digest = Digest::of_file(path)?;
+            let least = report.least_critical();
+            let least = least.with_context(|| format!("`{}` has no rows", path.display()))?;
+            return Ok((Scope::Modules(vec![least.module.clone()]), Some(digest)));
+        }
+        let scope = match self.scope {
+            Some(WholeScope::All) => Scope::All,
+            Some(WholeScope::Last) => Scope::Last,
+            Some(WholeScope::Statistics) => Scope::Statistics,
+            None => Scope::Modules(self.module.clone()),
+        };
+        Ok((scope, None))
+    }
+}
+
+/// How it moves.
+#[derive(Clone, Debug, Args)]
+pub struct TrainingArgs {
+    /// What batch normalisation does: `reference` trains with the batch's statistics and lets all
+    /// running ones drift, `frozen` leaves them alone.
+    #[arg(long, value_enum, default_value_t, env = "RIFT_BATCH_NORM")]
+    batch_norm: BatchNormPolicy,
+    /// The learning rate of the first half; a tenth of it in the second.
+    #[arg(long, default_value_t = 1e-3, env = "RIFT_LR", value_parser = super::positive)]
+    lr: f64,
+    /// Passes over the images.
+    #[arg(long, default_value_t = 10, env = "RIFT_EPOCHS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    epochs: usize,
+    /// Images in a batch.
+    #[arg(long, default_value_t = 128, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
+    batch_size: usize,
+}
+
+/// Runs `finetune`.
+///
+/// # Errors
+/// If something cannot be read, does not fit the checkpoint, or the training diverges.
+pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
+    let source = Source::read(&args.checkpoint, args.machine.start()?)?;
+    let (scope, mrc) = args.scope.resolve()?;
+    // A wrong name should not wait for the images.
+    scope.modules(source.network.graph())?;
+    let images = |split| source.images(&source.open(&args.data, split, args.data.limit)?);
+    let [train, validation] = [images(Split::Train)?, images(Split::Validation)?];
+    let settings = args.training.settings(scope, source.meta.arch.input, args.seed);
+    let images = [&train, &validation];
+    let (finetuned, checkpoint) =
+        checkpoint(&source, images, (&settings, mrc), args.machine.quiet)?;
+    let digest = checkpoint.write(&args.out)?;
+    if let Some(path) = &args.json {
+        let Finetuned { modules, epochs, best, .. } = &finetuned;
+        let report = json!({
+            "modules": modules, "epochs": epochs, "best": best, "checkpoint": digest,
+            "split": validation.split, "lineage": checkpoint.meta.lineage,
+        });
+        atomic::write_json(path, &report)?;
+    }
+    print(&finetuned, &settings)?;
+    writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl TrainingArgs {
+    /// The settings for images of `input`.
+    pub(super) fn settings(&self, scope: Scope, input: [usize; 3], seed: u64) -> FinetuneSettings {
+        FinetuneSettings {
+            batch_norm: self.batch_norm,
+            lr: self.lr,
+            epochs: self.epochs,
+            batch: self.batch_size,
+            seed,
+            ..FinetuneSettings::paper(scope, input)
+        }
+    }
+}
+
+/// Fine-tunes and makes a checkpoint of the best epoch.
+pub(super) fn checkpoint(
+    source: &Source,
+    [train, validation]: [&Images; 2],
+    (settings, mrc): (&FinetuneSettings, Option<Digest>),
+    quiet: bool,
+) -> anyhow::Result<(Finetuned, Checkpoint)> {
+    let progress = Progress::new("finetune", settings.epochs * train.set.len(), quiet);
+    let sets = [&train.set, &validation.set];
+    let finetuned = finetune(&source.network, sets, settings, &progress)?;
+    drop(progress);
+    let made_with = json!({
+        "modules": finetuned.modules,
+        "batch_norm": settings.batch_norm,
+        "lr": settings.lr,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch,
+        "seed": settings.seed,
+        "n": train.set.len(),
+        "best_epoch": finetuned.best,
+    });
+    let mut parents = vec![("data", &train.digest), ("validation", &validation.digest)];
+    parents.extend(mrc.as_ref().map(|digest| ("mrc", digest)));
+    let lineage = source.lineage("finetune", &parents, made_with);
+    let meta = CheckpointMeta { lineage, ..source.meta.clone() };
+    let tensors = finetuned.state.clone();
+    Ok((finetuned, Checkpoint { meta, tensors }))
+}
+
+/// Prints a row an epoch.
+pub(super) fn print(finetuned: &Finetuned, settings: &FinetuneSettings) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let modules = match finetuned.modules.as_slice() {
+        [] => "running statistics only".to_owned(),
+        [first] => first.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    };
+    writeln!(out, "fine-tuned {modules}, batch normalisation {}", settings.batch_norm)?;
+    writeln!(out, "{:>5} {:>8} {:>8}  clean (validation)", "epoch", "lr", "loss")?;
+    for row in &finetuned.epochs {
+        let best = if row.epoch == finetuned.best { "  kept" } else { "" };
+        writeln!(out, "{:>5} {:>8} {:>8.4}  {}{best}", row.epoch, row.lr, row.loss, row.clean)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! `rift-trainer mrc`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use rift_models::artifact::{MrcReport, atomic};
+use rift_models::dataset::Split;
+use rift_models::threat::AttackSpec;
+use serde_json::json;
+
+use super::source::{Images, Source, ThreatArgs};
+use crate::cli::{DataArgs, MachineArgs};
+use crate::record::Progress;
+use crate::stage::mrc::{MrcSettings, measure};
+
+/// As many images as tell the modules apart, and no more: a pass a module and step over each.
+pub(super) const IMAGES: usize = 2000;
+
+/// Arguments of `mrc`. It measures on the first 2,000 images of the split, unless `--limit` says
+/// otherwise.
+#[derive(Debug, Args)]
+pub struct MrcArgs {
+    /// The checkpoint.
+    #[arg(long, value_name = "FILE", env = "RIFT_CHECKPOINT")]
+    checkpoint: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
+    /// The images: `train` or `validation`. A module is chosen by the result, so never `test`.
+    #[arg(long, default_value_t = Split::Train, env = "RIFT_SPLIT", value_parser = choosing)]
+    split: Split,
+    #[command(flatten)]
+    threat: ThreatArgs,
+    #[command(flatten)]
+    ascent: AscentArgs,
+    /// Images in one pass.
+    #[arg(long, default_value_t = 250, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    batch_size: usize,
+    /// The seed of the attack's noise.
+    #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
+    seed: u64,
+    /// The report to write, as JSON.
+    #[arg(
+        long,
+        visible_alias = "json",
+        value_name = "PATH",
+        default_value = "mrc.json",
+        env = "RIFT_OUT"
+    )]
+    out: PathBuf,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// How the weights of a module are perturbed.
+#[derive(Clone, Debug, Args)]
+pub struct AscentArgs {
+    /// How far a module's weights may move, relative to their Frobenius norm.
+    #[arg(long, default_value_t = 0.1, env = "RIFT_RADIUS", value_parser = super::positive)]
+    radius: f64,
+    /// Ascent steps of a module's weights.
+    #[arg(long, default_value_t = 10, env = "RIFT_ASCENT_STEPS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    ascent_steps: usize,
+    /// Memory for activations that need not be computed again, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 2048, env = "RIFT_CACHE")]
+    cache: usize,
+}
+
+impl AscentArgs {
+    /// The settings for passes of `batch` images.
+    pub(super) fn settings(&self, threat: AttackSpec, batch: usize) -> MrcSettings {
+        MrcSettings {
+            threat,
+            radius: self.radius,
+            steps: self.ascent_steps,
+            batch,
+            cache_bytes: self.cache << 20,
+        }
+    }
+}
+
+/// A split by which something may be chosen.
+fn choosing(text: &str) -> Result<Split, String> {
+    match text.parse::<Split>() {
+        Ok(Split::Test) => Err("nothing is chosen by the test images".to_owned()),
+        Ok(split) => Ok(split),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Runs `mrc`.
+///
+/// # Errors
+/// If something cannot be read, or does not fit the checkpoint.
+pub fn run(args: &MrcArgs) -> anyhow::Result<ExitCode> {
+    let source = Source::read(&args.checkpoint, args.machine.start()?)?;
+    let threat = args.threat.spec(&source.meta, args.seed)?;
+    let limit = args.data.limit.or(Some(IMAGES));
+    let images = source.images(&source.open(&args.data, args.split, limit)?)?;
+    let settings = args.ascent.settings(threat, args.batch_size);
+    let report = report(&source, &images, settings, args.machine.quiet)?;
+    atomic::write_json(&args.out, &report)?;
+    print(&report)?;
+    writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures all modules.
+pub(super) fn report(
+    source: &Source,
+    images: &Images,
+    settings: MrcSettings,
+    quiet: bool,
+) -> anyhow::Result<MrcReport> {
+    let modules: Vec<&str> = source.network.graph().modules().collect();
+    let n = images.set.len();
+    let progress = Progress::new("mrc", settings.images(n, modules.len()), quiet);
+    let found = measure(&source.network, &images.set, &modules, &settings, &progress)?;
+    drop(progress);
+    let made_with = json!({ "radius": settings.radius, "steps": settings.steps, "n": n });
+    let mut report = MrcReport {
+        split: images.split.to_string(),
+        n,
+        seed: settings.threat.seed,
+        threat: settings.threat,
+        radius: settings.radius,
+        steps: settings.steps,
+        loss: found.loss,
+        robust_accuracy: found.robust_accuracy,
+        rows: found.rows,
+        lineage: source.lineage("mrc", &[("data", &images.digest)], made_with),
+    };
+    report.sort();
+    Ok(report)
+}
+
+/// Columns of the longest bar.
+const BAR: f64 = 24.0;
+
+/// Prints a row a module, the least critical first.
+pub(super) fn print(report: &MrcReport) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let MrcReport { n, split, threat, radius, .. } = report;
+    let robust = report.robust_accuracy * 100.0;
+    writeln!(out, "module robust criticality, weights within {radius} of their norm")?;
+    writeln!(
+        out,
+        "{n} {split} images, {}: loss {:.4}, {robust:.2} %",
+        threat.label(),
+        report.loss
+    )?;
+    let width = report.rows.iter().map(|row| row.module.len()).max().unwrap_or(0).max(6);
+    writeln!(out, "{:width$} {:>9} {:>9} {:>8}", "module", "weights", "mrc", "drop %")?;
+    let most = report.rows.iter().map(|row| row.mrc).fold(f64::MIN_POSITIVE, f64::max);
+    for row in &report.rows {
+        let bar = "█".repeat((row.mrc / most * BAR).round() as usize);
+        let drop = row.robust_accuracy_drop * 100.0;
+        writeln!(
+            out,
+            "{:width$} {:>9} {:>9.4} {drop:>8.2} {bar}",
+            row.module, row.weights, row.mrc
+        )?;
+    }
+    Ok(())
+}

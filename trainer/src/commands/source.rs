@@ -1,0 +1,139 @@
+//! What the stages after training start from: a checkpoint, images and a threat.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::Args;
+use rift_models::artifact::{CheckpointMeta, Digest, Lineage};
+use rift_models::dataset::{Dataset, Split};
+use rift_models::threat::{AttackSpec, Epsilon, Norm};
+use tch::Device;
+
+use crate::cli::DataArgs;
+use crate::data::ImageSet;
+use crate::network::Network;
+
+/// A checkpoint on a device.
+pub(super) struct Source {
+    pub(super) network: Network,
+    pub(super) meta: CheckpointMeta,
+    pub(super) digest: Digest,
+    pub(super) device: Device,
+}
+
+/// Images on a device.
+pub(super) struct Images {
+    pub(super) set: ImageSet,
+    pub(super) split: Split,
+    pub(super) digest: Digest,
+}
+
+impl Source {
+    /// Reads a checkpoint.
+    pub(super) fn read(path: &Path, device: Device) -> anyhow::Result<Self> {
+        let (network, meta, digest) = Network::read(path, device)?;
+        Ok(Self { network, meta, digest, device })
+    }
+
+    /// Reads the images of a split, the first `limit` of them, which have to be of the size and
+    /// classes that the checkpoint takes.
+    pub(super) fn open(
+        &self,
+        data: &DataArgs,
+        split: Split,
+        limit: Option<usize>,
+    ) -> anyhow::Result<Dataset> {
+        let dataset = DataArgs { limit, ..data.clone() }.open(split)?;
+        super::check_fit(&self.meta, &dataset)?;
+        Ok(dataset)
+    }
+
+    /// Puts images on the checkpoint's device.
+    pub(super) fn images(&self, dataset: &Dataset) -> anyhow::Result<Images> {
+        let set = ImageSet::new(dataset, self.device)?;
+        Ok(Images { set, split: dataset.split, digest: dataset.digest.clone() })
+    }
+
+    /// The lineage of what a command makes of the checkpoint.
+    pub(super) fn lineage(
+        &self,
+        command: &str,
+        parents: &[(&str, &Digest)],
+        settings: serde_json::Value,
+    ) -> Lineage {
+        let parents = parents.iter().map(|(role, digest)| ((*role).to_owned(), (*digest).clone()));
+        Lineage {
+            made_by: made_by(command),
+            parents: parents.chain([("checkpoint".to_owned(), self.digest.clone())]).collect(),
+            settings,
+            ancestors: BTreeMap::from([("checkpoint".to_owned(), self.meta.lineage.clone())]),
+        }
+    }
+}
+
+/// Program, version and command, as a lineage names its maker.
+pub(super) fn made_by(command: &str) -> String {
+    format!("rift-trainer {} {command}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The attack that a stage uses, with the checkpoint's own threat as default.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ThreatArgs {
+    /// The norm, `linf` or `l2`; by default the one that the checkpoint was trained against.
+    #[arg(long, env = "RIFT_NORM")]
+    norm: Option<Norm>,
+    /// The radius in pixel units, such as `8/255`; by default the checkpoint's, or 8/255.
+    #[arg(long, env = "RIFT_EPS")]
+    eps: Option<Epsilon>,
+    /// The length of a step in pixel units; by default a quarter of the radius.
+    #[arg(long, env = "RIFT_STEP")]
+    step: Option<Epsilon>,
+    /// Gradient steps.
+    #[arg(long, default_value_t = 10, env = "RIFT_STEPS")]
+    steps: usize,
+}
+
+impl ThreatArgs {
+    /// The attack on images of the checkpoint's size.
+    pub(super) fn spec(&self, meta: &CheckpointMeta, seed: u64) -> anyhow::Result<AttackSpec> {
+        let own = meta.threat.clone().unwrap_or_else(AttackSpec::paper);
+        let norm = self.norm.unwrap_or(own.norm);
+        let eps = match &self.eps {
+            Some(eps) => eps.clone(),
+            None if norm == own.norm => own.eps,
+            None => anyhow::bail!("`--norm {norm}` needs a radius, such as `--eps 0.5`"),
+        };
+        let step = match &self.step {
+            Some(step) => step.clone(),
+            None => quarter(&eps)?,
+        };
+        let steps = self.steps;
+        let spec = AttackSpec { norm, eps, step, steps, seed, ..AttackSpec::paper() };
+        spec.validate(meta.arch.input.iter().product()).context("no attack can be made of that")?;
+        Ok(spec)
+    }
+}
+
+/// A quarter of a radius, in its own notation: `8/255` gives `2/255`.
+fn quarter(eps: &Epsilon) -> anyhow::Result<Epsilon> {
+    let text = eps.to_string();
+    let quarter = |number: &str| Ok::<_, anyhow::Error>(number.trim().parse::<f64>()? / 4.0);
+    Ok(match text.split_once('/') {
+        Some((above, below)) => format!("{}/{below}", quarter(above)?),
+        None => quarter(&text)?.to_string(),
+    }
+    .parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_a_quarter_of_the_radius() {
+        for (eps, step) in [("8/255", "2/255"), ("0.5", "0.125"), ("3/255", "0.75/255")] {
+            assert_eq!(quarter(&eps.parse().unwrap()).unwrap().to_string(), step);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+"""Makes the .pth files that the tests of `import` read, with PyTorch 2.11.0: python make.py
+
+Every number follows from the tensor's name and the position in it, exactly representable in
+half precision, so that the tests need no second file: see `value` and `tests.rs`.
+"""
+
+import argparse
+import pathlib
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+HERE = pathlib.Path(__file__).parent
+
+
+def value(name, shape):
+    n = torch.Size(shape).numel()
+    values = ((torch.arange(n) + 7 * len(name)) % 251).float() / 128
+    return (values + 0.5 if name.endswith("running_var") else values - 1).reshape(shape)
+
+
+class Block(nn.Module):
+    def __init__(self, fan_in, planes, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(fan_in, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or fan_in != planes:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(fan_in, planes, 1, stride, bias=False), nn.BatchNorm2d(planes)
+            )
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(out + self.shortcut(x))
+
+
+class ResNet8(nn.Module):
+    """The thin ResNet of three blocks, of width 2, for grey images and 5 classes."""
+
+    def __init__(self, width=2, classes=5):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.25]).view(1, 1, 1, 1))
+        self.register_buffer("std", torch.tensor([0.5]).view(1, 1, 1, 1))
+        self.conv1 = nn.Conv2d(1, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = nn.Sequential(Block(width, width, 1))
+        self.layer2 = nn.Sequential(Block(width, 2 * width, 2))
+        self.layer3 = nn.Sequential(Block(2 * width, 4 * width, 2))
+        self.linear = nn.Linear(4 * width, classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+def network():
+    net = ResNet8()
+    for name, tensor in net.state_dict().items():
+        if name not in ("mean", "std") and not name.endswith("num_batches_tracked"):
+            tensor.copy_(value(name, tensor.shape))
+    return net
+
+
+def wrapped():
+    """As a training script saves it: wrapped, behind DataParallel, with the optimiser."""
+    net = nn.DataParallel(network())
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    # Only the last layer gets a gradient, and so momentum: it keeps the file small.
+    net.module.linear.weight.grad = torch.zeros_like(net.module.linear.weight)
+    optimiser.step()
+    state = {"epoch": 110, "acc": 0.5, "net": net.state_dict(), "optimizer": optimiser.state_dict()}
+    torch.save(state, HERE / "wrapped.pth")
+
+
+def logits():
+    """What PyTorch makes of two images with these weights."""
+    images = (torch.arange(128) % 37).float().reshape(2, 1, 8, 8) / 36
+    with torch.no_grad():
+        torch.save({"images": images, "logits": network().eval()(images)}, HERE / "logits.pth")
+
+
+def views():
+    """Tensors that are windows onto their storage, and every type of number."""
+    base = torch.arange(24, dtype=torch.float32)
+    state = {
+        "plain": base.reshape(2, 12),
+        "transposed": base.reshape(4, 6).t(),
+        "offset": base[5:11],
+        "strided": base[1::5],
+        "expanded": base[3:4].expand(2, 3),
+        "channels_last": base.reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last),
+        "scalar": torch.tensor(2.5),
+        "empty": torch.zeros(0, 3),
+        "half": base.half(),
+        "bfloat16": base.bfloat16(),
+        "double": base.double(),
+        "parameter": nn.Parameter(base[:2].clone()),
+        "counter": torch.tensor(7),
+    }
+    torch.save({"state_dict": state}, HERE / "views.pth")
+    torch.save({"state_dict": state}, HERE / "views-protocol4.pth", pickle_protocol=4)
+
+
+def refused():
+    """What import refuses, each with a message of its own."""
+    small = {"weight": torch.zeros(2)}
+    torch.save(small, HERE / "legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save({"net": small, "args": argparse.Namespace(lr=0.1)}, HERE / "namespace.pth")
+    torch.save(nn.Linear(1, 1), HERE / "module.pth")
+    torch.jit.script(nn.Linear(1, 1)).save(HERE / "torchscript.pth")
+    torch.save({"weight": torch.tensor([1.0, float("nan")])}, HERE / "nan.pth")
+
+
+wrapped()
+logits()
+views()
+refused()

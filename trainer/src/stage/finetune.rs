@@ -1,0 +1,368 @@
+//! Fine-tuning on clean images: of one module, by default, the least critical one.
+//!
+//! # References
+//! Robust Critical Fine-Tuning, arXiv 2308.02533, section 3.2.
+
+use std::fmt;
+
+use rift_models::arch::{Graph, UnknownModule};
+use rift_models::artifact::{Accuracy, TensorMap};
+use serde::{Deserialize, Serialize};
+use tch::Reduction;
+
+use super::{Plan, evaluate};
+use crate::data::{Augment, ImageSet, Loader};
+use crate::network::{Mode, Network, NetworkError, TorchError, TrainModulesError, cross_entropy};
+use crate::optim::{Sgd, SgdSettings};
+use crate::record::Progress;
+
+/// What moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The weights, and biases where there are some, of the modules with exactly these names.
+    Modules(Vec<String>),
+    /// Every trained parameter of the network, batch normalisation's too.
+    All,
+    /// The last module, which gives the logits.
+    Last,
+    /// No parameter: only the running statistics of batch normalisation are estimated anew on clean
+    /// images, which is what the gain of the others has to be held against.
+    Statistics,
+}
+
+impl Scope {
+    /// The modules whose weights move, in network order.
+    ///
+    /// # Errors
+    /// If a name is not a module's; the error offers near ones.
+    pub fn modules(&self, graph: &Graph) -> Result<Vec<String>, UnknownModule> {
+        let all = graph.modules().map(str::to_owned);
+        match self {
+            Self::All => Ok(all.collect()),
+            Self::Statistics => Ok(Vec::new()),
+            Self::Last => Ok(all.last().into_iter().collect()),
+            Self::Modules(names) => {
+                let mut nodes =
+                    names.iter().map(|n| graph.module(n)).collect::<Result<Vec<_>, _>>()?;
+                nodes.sort_unstable();
+                nodes.dedup();
+                Ok(nodes.into_iter().map(|node| graph.nodes[node].name.clone()).collect())
+            }
+        }
+    }
+}
+
+/// What batch normalisation does while fine-tuning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNormPolicy {
+    /// As the reference implementation: the whole network in training mode, so that all running
+    /// statistics drift towards those of clean images, and are interpolated later with the weights.
+    #[default]
+    Reference,
+    /// The whole network in evaluation mode: the running statistics stay as they are.
+    Frozen,
+}
+
+impl fmt::Display for BatchNormPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reference => "reference",
+            Self::Frozen => "frozen",
+        })
+    }
+}
+
+/// How a network is fine-tuned.
+#[derive(Clone, Debug)]
+pub struct FinetuneSettings {
+    /// What moves.
+    pub scope: Scope,
+    /// What batch normalisation does.
+    pub batch_norm: BatchNormPolicy,
+    /// The learning rate of the first half of the epochs; a tenth of it in the second.
+    pub lr: f64,
+    /// Passes over the images.
+    pub epochs: usize,
+    /// Images in a batch.
+    pub batch: usize,
+    /// The optimiser.
+    pub sgd: SgdSettings,
+    /// What is done to each image.
+    pub augment: Augment,
+    /// The seed of order and augmentation.
+    pub seed: u64,
+}
+
+impl FinetuneSettings {
+    /// The paper's settings for images of `input`: SGD with momentum 0.9, weight decay 5e-4, 10
+    /// epochs at 1e-3, a tenth of it from the sixth on, batches of 128.
+    pub fn paper(scope: Scope, input: [usize; 3]) -> Self {
+        Self {
+            scope,
+            batch_norm: BatchNormPolicy::Reference,
+            lr: 1e-3,
+            epochs: 10,
+            batch: 128,
+            sgd: SgdSettings {
+                momentum: 0.9,
+                nesterov: false,
+                weight_decay: 5e-4,
+                decay_batch_norm: true,
+            },
+            augment: Augment { pad: Augment::pad_for(input), flip: true },
+            seed: 0,
+        }
+    }
+
+    /// The learning rate of an epoch, from 0.
+    fn lr_at(&self, epoch: usize) -> f64 {
+        if 2 * epoch >= self.epochs { self.lr * 0.1 } else { self.lr }
+    }
+}
+
+/// One pass over the images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FinetuneEpoch {
+    /// Its number, from 1.
+    pub epoch: usize,
+    /// The learning rate.
+    pub lr: f64,
+    /// The mean loss on the way.
+    pub loss: f64,
+    /// The accuracy on the validation images afterwards.
+    pub clean: Accuracy,
+}
+
+/// A fine-tuned network.
+#[derive(Clone, Debug)]
+pub struct Finetuned {
+    /// The modules whose weights moved.
+    pub modules: Vec<String>,
+    /// All epochs.
+    pub epochs: Vec<FinetuneEpoch>,
+    /// The epoch of the best accuracy on the validation images, from 1; the earliest of equals.
+    pub best: usize,
+    /// The weights and statistics after that epoch.
+    pub state: TensorMap,
+}
+
+/// A network that cannot be fine-tuned.
+#[derive(Debug, thiserror::Error)]
+pub enum FinetuneError {
+    /// A name that is not a module's.
+    #[error(transparent)]
+    Module(#[from] UnknownModule),
+    /// Nothing to do.
+    #[error("expected at least 1 epoch, found 0")]
+    Epochs,
+    /// Nothing would change.
+    #[error("neither parameters nor statistics would move, expected `--batch-norm reference`")]
+    Nothing,
+    /// The training diverged.
+    #[error("the loss of epoch {epoch} is {loss}, expected a finite number (try a smaller `--lr`)")]
+    NotFinite {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// Its mean loss.
+        loss: f64,
+    },
+    /// The network cannot be copied.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// libtorch failed.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+}
+
+impl From<TrainModulesError> for FinetuneError {
+    fn from(error: TrainModulesError) -> Self {
+        match error {
+            TrainModulesError::Module(error) => Self::Module(error),
+            TrainModulesError::Torch(error) => Self::Torch(error),
+        }
+    }
+}
+
+/// Fine-tunes a copy of `network` on the clean images of `train` and takes the epoch that does best
+/// on those of `validation`.
+///
+/// # Errors
+/// If a module does not exist, the training diverges or libtorch fails.
+pub fn finetune(
+    network: &Network,
+    [train, validation]: [&ImageSet; 2],
+    settings: &FinetuneSettings,
+    progress: &Progress,
+) -> Result<Finetuned, FinetuneError> {
+    if settings.epochs == 0 {
+        return Err(FinetuneError::Epochs);
+    }
+    if (&settings.scope, settings.batch_norm) == (&Scope::Statistics, BatchNormPolicy::Frozen) {
+        return Err(FinetuneError::Nothing);
+    }
+    let modules = settings.scope.modules(network.graph())?;
+    let network = network.copy()?;
+    if settings.scope == Scope::All {
+        network.unfreeze()?;
+    } else {
+        let names: Vec<&str> = modules.iter().map(String::as_str).collect();
+        network.train_modules(&names)?;
+    }
+    let mut sgd = Sgd::new(settings.sgd);
+    let mut epochs: Vec<FinetuneEpoch> = Vec::with_capacity(settings.epochs);
+    let mut best: Option<(FinetuneEpoch, TensorMap)> = None;
+    for epoch in 0..settings.epochs {
+        let lr = settings.lr_at(epoch);
+        let loss = one_epoch(&network, train, settings, (&mut sgd, epoch), progress)?;
+        if !loss.is_finite() {
+            return Err(FinetuneError::NotFinite { epoch: epoch + 1, loss });
+        }
+        let verdicts = evaluate(&network, validation, &Plan::clean(), &Progress::hidden())?;
+        let row = FinetuneEpoch { epoch: epoch + 1, lr, loss, clean: verdicts.clean_accuracy() };
+        progress.say(format!("clean {:.2} %", row.clean.percent()));
+        if best.as_ref().is_none_or(|(best, _)| row.clean.correct > best.clean.correct) {
+            best = Some((row.clone(), network.state()?));
+        }
+        epochs.push(row);
+    }
+    let (best, state) = best.ok_or(FinetuneError::Epochs)?;
+    Ok(Finetuned { modules, epochs, best: best.epoch, state })
+}
+
+/// Goes once over the images; gives the mean loss.
+fn one_epoch(
+    network: &Network,
+    train: &ImageSet,
+    settings: &FinetuneSettings,
+    (sgd, epoch): (&mut Sgd, usize),
+    progress: &Progress,
+) -> Result<f64, TorchError> {
+    let mode = match settings.batch_norm {
+        BatchNormPolicy::Reference => Mode::Train,
+        BatchNormPolicy::Frozen => Mode::Eval,
+    };
+    let FinetuneSettings { batch, augment, seed, .. } = *settings;
+    let (mut sum, mut seen) = (0.0, 0);
+    for batch in (Loader { set: train, batch, augment, seed }).epoch(epoch) {
+        let batch = batch?;
+        let loss =
+            cross_entropy(&network.forward(&batch.images, mode)?, &batch.labels, Reduction::Mean)?;
+        if loss.requires_grad() {
+            sgd.step(network, &loss, settings.lr_at(epoch))?;
+        }
+        let n = batch.indices.len();
+        sum += loss.f_double_value(&[])? * n as f64;
+        seen += n;
+        progress.advance(n);
+    }
+    Ok(sum / seen as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use rift_models::arch::ArchSpec;
+    use tch::Device;
+
+    use super::*;
+    use crate::stage::fixture;
+
+    const INPUT: [usize; 3] = [3, 12, 12];
+
+    fn network() -> Network {
+        let graph = ArchSpec { width: Some(4), ..ArchSpec::new("resnet8", INPUT, 4) };
+        Network::initialise(graph.build().unwrap(), 1, Device::Cpu).unwrap()
+    }
+
+    fn settings(scope: Scope, batch_norm: BatchNormPolicy) -> FinetuneSettings {
+        let paper = FinetuneSettings::paper(scope, INPUT);
+        FinetuneSettings { batch_norm, lr: 0.05, epochs: 3, batch: 16, ..paper }
+    }
+
+    fn tuned(settings: &FinetuneSettings) -> Finetuned {
+        let sets = [fixture::images(48, INPUT, 4), fixture::images(16, INPUT, 4)];
+        finetune(&network(), [&sets[0], &sets[1]], settings, &Progress::hidden()).unwrap()
+    }
+
+    /// The names of the tensors that moved.
+    fn moved(state: &TensorMap) -> Vec<String> {
+        let before = network().state().unwrap();
+        before.keys().filter(|name| before[*name] != state[*name]).cloned().collect()
+    }
+
+    fn one(name: &str) -> Scope {
+        Scope::Modules(vec![name.to_owned()])
+    }
+
+    #[test]
+    fn moves_the_module_and_nothing_else() {
+        let frozen = settings(one("layer2.0.conv2"), BatchNormPolicy::Frozen);
+        let first = tuned(&frozen);
+        assert_eq!(moved(&first.state), ["layer2.0.conv2.weight"]);
+        assert_eq!((&first.modules, first.epochs.len()), (&vec!["layer2.0.conv2".to_owned()], 3));
+        assert_eq!(tuned(&frozen).state, first.state, "the same seed gives the same weights");
+        let last = tuned(&settings(Scope::Last, BatchNormPolicy::Frozen));
+        assert_eq!(moved(&last.state), ["linear.bias", "linear.weight"]);
+        assert!(last.epochs[2].loss < last.epochs[0].loss, "{:?}", last.epochs);
+    }
+
+    #[test]
+    fn the_reference_lets_all_running_statistics_drift() {
+        let found = tuned(&settings(one("conv1"), BatchNormPolicy::Reference));
+        let moved = moved(&found.state);
+        let statistics = network().entries().filter(|(p, _)| p.name.contains("running")).count();
+        assert_eq!(moved.len(), statistics + 1, "{moved:?}");
+        let others: Vec<_> = moved.iter().filter(|name| !name.contains("running")).collect();
+        assert_eq!(others, ["conv1.weight"]);
+    }
+
+    #[test]
+    fn statistics_alone_can_be_estimated_anew() {
+        let found = tuned(&settings(Scope::Statistics, BatchNormPolicy::Reference));
+        let moved = moved(&found.state);
+        let statistics = network().entries().filter(|(p, _)| p.name.contains("running")).count();
+        assert_eq!(moved.len(), statistics, "{moved:?}");
+        assert!(moved.iter().all(|name| name.contains("running")));
+    }
+
+    #[test]
+    fn all_is_every_parameter() {
+        let found = tuned(&settings(Scope::All, BatchNormPolicy::Reference));
+        assert_eq!(moved(&found.state).len(), network().entries().count());
+        assert_eq!(found.modules.len(), network().graph().modules().count());
+    }
+
+    #[test]
+    fn the_best_epoch_is_kept_and_the_rate_falls_at_half() {
+        let four = FinetuneSettings { epochs: 4, ..settings(Scope::Last, BatchNormPolicy::Frozen) };
+        let found = tuned(&four);
+        let rates: Vec<f64> = found.epochs.iter().map(|row| row.lr).collect();
+        assert_eq!(rates, [0.05, 0.05, 0.05 * 0.1, 0.05 * 0.1]);
+        let most = found.epochs.iter().map(|row| row.clean.correct).max().unwrap();
+        let first = found.epochs.iter().find(|row| row.clean.correct == most).unwrap();
+        assert_eq!(found.best, first.epoch);
+        // What is kept is what was judged.
+        let network = network();
+        network.set_state(&found.state).unwrap();
+        let images = fixture::images(16, INPUT, 4);
+        let again = evaluate(&network, &images, &Plan::clean(), &Progress::hidden()).unwrap();
+        assert_eq!(again.clean_accuracy(), first.clean);
+    }
+
+    #[test]
+    fn refuses_what_leads_nowhere() {
+        let sets = [fixture::images(16, INPUT, 4), fixture::images(8, INPUT, 4)];
+        let run = |settings: &FinetuneSettings| {
+            finetune(&network(), [&sets[0], &sets[1]], settings, &Progress::hidden()).unwrap_err()
+        };
+        // A part of a name is not a name.
+        let part = run(&settings(one("layer2.0.conv"), BatchNormPolicy::Frozen)).to_string();
+        assert!(part.contains("no module `layer2.0.conv`, did you mean `layer2.0.conv"), "{part}");
+        let wild = FinetuneSettings { lr: 1e30, ..settings(Scope::All, BatchNormPolicy::Frozen) };
+        assert!(matches!(run(&wild), FinetuneError::NotFinite { .. }));
+        let nothing = settings(Scope::Statistics, BatchNormPolicy::Frozen);
+        assert!(matches!(run(&nothing), FinetuneError::Nothing));
+        let none = FinetuneSettings { epochs: 0, ..settings(Scope::Last, BatchNormPolicy::Frozen) };
+        assert!(matches!(run(&none), FinetuneError::Epochs));
+    }
+}
