@@ -1,1 +1,60 @@
-fn main() {}
+//! The program `rift-exporter`.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use clap::error::ErrorKind;
+use rift_exporter::cli::Cli;
+use rift_exporter::commands;
+use rift_runtime::session::library::silence_telemetry;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Before any thread, and before ONNX Runtime is loaded.
+    silence_telemetry();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let default = match (cli.shared.quiet, terminal) {
+        (true, _) => "error",
+        (false, true) => "info",
+        (false, false) => "warn",
+    };
+    let filter = EnvFilter::try_from_env("RIFT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .without_time()
+        .with_target(false)
+        .init();
+    let given = commands::run(&cli)
+        .and_then(|answer| answer.give().context("cannot write to standard output"));
+    given.unwrap_or_else(|error| fail(&format!("{error:#}")))
+}
+
+/// Shows help and version as they are, and what is wrong with the arguments in one line.
+fn explain(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        error.exit();
+    }
+    let text = error.to_string();
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|part| text.find(part));
+    let what = &text[..end.min().unwrap_or(text.len())];
+    let words: Vec<&str> = what.split_whitespace().collect();
+    fail(&format!("{}; see `--help`", words.join(" ").trim_start_matches("error: ")))
+}
+
+fn fail(message: &str) -> ExitCode {
+    commands::complain(message);
+    ExitCode::from(2)
+}

@@ -1,1 +1,13 @@
-//! x
+//! Serves ONNX classifiers and attacks the very file that it serves.
+//!
+//! [`session`] opens models on ONNX Runtime, [`autodiff`] extends them by their own gradient,
+//! [`attack`] follows it, and [`audit`] says how the model fared.
+
+pub mod attack;
+pub mod audit;
+pub mod autodiff;
+pub mod session;
+
+#[cfg(test)]
+#[path = "../tests/small_models.rs"]
+mod small_models;

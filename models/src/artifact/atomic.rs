@@ -50,6 +50,13 @@ pub fn write_with(
     fill: impl FnOnce(&mut fs::File) -> io::Result<()>,
 ) -> Result<(), AtomicError> {
     let attempt = || {
+        // A device or a pipe (`/dev/stdout`) is written as it is: a rename would put a file in its
+        // place.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let mut device = fs::OpenOptions::new().write(true).open(path)?;
+            fill(&mut device)?;
+            return device.flush();
+        }
         fs::create_dir_all(parent(path))?;
         let mut file = tempfile::Builder::new().prefix(".rift-").tempfile_in(parent(path))?;
         fill(file.as_file_mut())?;
@@ -65,7 +72,7 @@ pub fn write_with(
 /// Writes `value` to `path` as indented JSON with a final line break.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<Digest, AtomicError> {
     let mut bytes =
         serde_json::to_vec_pretty(value).map_err(io::Error::other).map_err(failed(path))?;
@@ -194,6 +201,18 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(folder.path()), ["a.json"]);
         assert!(write(&path.join("below-a-file"), b"x").is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_written_and_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        write(Path::new("/dev/null"), b"x").unwrap();
+        let error = write(Path::new("/dev/full"), b"x").unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
+        for device in ["/dev/null", "/dev/full"] {
+            assert!(fs::metadata(device).unwrap().file_type().is_char_device());
+        }
     }
 
     #[test]

@@ -33,6 +33,15 @@ impl Kind {
         }
     }
 
+    /// Bytes of a published file, for messages.
+    fn published(self, half: Half) -> u64 {
+        match (self, half) {
+            (Self::Ten, _) => 30_730_000,
+            (Self::Hundred, Half::Train) => 153_700_000,
+            (Self::Hundred, Half::Test) => 30_740_000,
+        }
+    }
+
     fn record(self) -> usize {
         self.label_bytes() + SHAPE.len()
     }
@@ -124,7 +133,7 @@ impl Layout for Files {
         let mut labels = Vec::new();
         let mut records = Vec::new();
         for path in paths {
-            let bytes = read(path, record)?;
+            let bytes = read(path, kind, half)?;
             for (row, record) in bytes.chunks_exact(record).enumerate() {
                 let label = usize::from(record[kind.label_bytes() - 1]);
                 if label >= self.classes.len() {
@@ -149,15 +158,77 @@ impl Layout for Files {
 }
 
 /// A file's bytes, a whole number of records.
-fn read(path: &Path, record: usize) -> Result<Vec<u8>, DatasetError> {
+fn read(path: &Path, kind: Kind, half: Half) -> Result<Vec<u8>, DatasetError> {
     let bytes = fs::read(path).map_err(DatasetError::read(path))?;
+    let record = kind.record();
     if bytes.is_empty() || bytes.len() % record != 0 {
-        let whole = bytes.len().div_ceil(record).max(1) * record;
+        let published = kind.published(half);
         return Err(DatasetError::Length {
             path: path.to_owned(),
-            expected: format!("{whole} bytes (records of {record})"),
+            expected: format!("a multiple of {record} bytes ({published} in the published file)"),
             found: bytes.len() as u64,
         });
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_files::{add, failure, folder, open};
+    use super::super::{Pixels, Split};
+
+    /// A record whose planes hold 1, 2, 3.
+    fn record(labels: &[u8]) -> Vec<u8> {
+        let planes = (1..=3).flat_map(|plane| std::iter::repeat_n(plane, 1024));
+        labels.iter().copied().chain(planes).collect()
+    }
+
+    #[test]
+    fn ten_classes_from_batches_in_order() {
+        let second: Vec<u8> = [record(&[3]), record(&[9])].concat();
+        let folder = folder(&[
+            ("cifar-10-batches-bin/data_batch_1.bin", &record(&[7])),
+            ("cifar-10-batches-bin/data_batch_2.bin", &second),
+            ("cifar-10-batches-bin/test_batch.bin", &record(&[1])),
+        ]);
+        for path in [folder.path().to_owned(), folder.path().join("cifar-10-batches-bin")] {
+            let test = open(&path, Split::Test).unwrap();
+            assert_eq!((test.labels.as_slice(), test.input()), (&[1][..], [3, 32, 32]));
+            assert_eq!(test.classes[1], "automobile");
+            let Pixels::Bytes(bytes) = &test.pixels else { panic!() };
+            assert_eq!(
+                (bytes[[0, 0, 5, 5]], bytes[[0, 1, 31, 31]], bytes[[0, 2, 0, 0]]),
+                (1, 2, 3)
+            );
+            // Three images of three classes: none can give one to validation.
+            assert_eq!(open(&path, Split::Train).unwrap().labels, [7, 3, 9]);
+        }
+    }
+
+    #[test]
+    fn hundred_classes_take_the_fine_label() {
+        let folder = folder(&[("test.bin", &record(&[19, 99]))]);
+        let test = open(folder.path(), Split::Test).unwrap();
+        assert_eq!((test.labels[0], test.classes[99].as_str()), (99, "worm"));
+        assert!(failure(folder.path()).contains("expected `train.bin`"));
+        add(folder.path(), "fine_label_names.txt", b"one\ntwo\n");
+        assert!(failure(folder.path()).contains("expected 100 class names, one a line, found 2"));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let bytes = record(&[3]);
+        let folder = folder(&[("data_batch_1.bin", &bytes[..3000])]);
+        let text = failure(folder.path());
+        assert!(text.contains("data_batch_1.bin` is truncated"), "{text}");
+        let expected =
+            "a multiple of 3073 bytes (30730000 in the published file), found 3000 bytes";
+        assert!(text.contains(expected), "{text}");
+        add(folder.path(), "data_batch_1.bin", b"");
+        assert!(failure(folder.path()).contains("found 0 bytes"));
+        add(folder.path(), "data_batch_1.bin", &[record(&[3]), record(&[10])].concat());
+        let text = failure(folder.path());
+        assert!(text.starts_with("label `10` in row 1 of `"), "{text}");
+        assert!(text.ends_with("out of range, expected 0 to 9"), "{text}");
+    }
 }

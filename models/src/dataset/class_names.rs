@@ -108,6 +108,20 @@ pub(super) const CIFAR100: [&str; 100] = [
     "worm",
 ];
 
+/// Fashion-MNIST, in the order of its labels.
+pub(super) const FASHION_MNIST: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
 /// Owned names.
 pub(super) fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()

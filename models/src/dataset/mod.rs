@@ -1,18 +1,30 @@
 //! Datasets, recognised by content.
 //!
 //! [`Dataset::open`] reads what lies at a path: CIFAR-10 and CIFAR-100 in the official binary
-//! version, Parquet as on the Hugging Face hub, or a [`Synthetic`] set that is made up on the spot.
-//! The validation images are cut from the training images by a seeded, stratified draw
-//! ([`ValidationDraw`]), so that nothing is ever chosen on the test images.
+//! version, Parquet as on the Hugging Face hub, IDX (the MNIST family), Tiny-ImageNet's folders,
+//! class folders of images, `.npz` archives, CIFAR-10-C's pairs of `.npy`, or a [`Synthetic`] set
+//! that is made up on the spot. A folder that holds one of them, at most two folders down, will do.
 //!
-//! Layouts that their publishers shuffled keep the order of their files; a sample's index is its
-//! position in its split. A [`Request::limit`] takes the first images after the split is cut, and
-//! no more than these are decoded.
+//! The validation images are cut from the training images by a seeded, stratified draw
+//! ([`ValidationDraw`]), so that nothing is ever chosen on the test images. A data set with only
+//! one labelled part (`.npz`, class folders without `train` and `test`) serves it for the split
+//! asked for: whole as the test images, with validation cut from it otherwise.
+//!
+//! Layouts that their publishers shuffled keep the order of their files; in those that store images
+//! by class the classes take turns, so that every prefix is balanced. A sample's index is its
+//! position in that order. [`Request::limit`] takes the first images after the split is cut, and no
+//! more than these are decoded.
 
 mod cifar;
 mod class_names;
 mod error;
+mod idx;
+mod image_folder;
+mod npy;
+mod npz;
 mod parquet;
+#[cfg(test)]
+mod parquet_tests;
 mod part;
 mod picture;
 mod pixels;
@@ -21,6 +33,9 @@ mod recognise;
 mod shared_data_tests;
 mod split;
 mod synthetic;
+#[cfg(test)]
+mod test_files;
+mod tiny_imagenet;
 
 pub use error::{DatasetError, Place};
 pub use pixels::Pixels;
@@ -86,15 +101,18 @@ impl Dataset {
 
     fn read(path: &Path, layout: &dyn Layout, request: &Request) -> Result<Self, DatasetError> {
         let half = request.split.into();
-        let empty = || DatasetError::NoImages {
-            path: path.to_owned(),
-            split: request.split,
-            expected: layout.expected(half),
+        let empty = |expected| {
+            let (path, split) = (path.to_owned(), request.split);
+            DatasetError::NoImages { path, split, expected }
         };
-        let part = layout.part(half)?.ok_or_else(empty)?;
+        let part = layout.part(half)?.ok_or_else(|| empty(layout.expected(half)))?;
         let rows = request.rows(&part.labels, part.order);
         if rows.is_empty() {
-            return Err(empty());
+            let expected = match request.limit {
+                Some(0) => "a limit above 0",
+                _ => "more images to cut the split from",
+            };
+            return Err(empty(expected.to_owned()));
         }
         let labels: Vec<usize> = rows.iter().map(|row| part.labels[*row]).collect();
         let pixels = (part.pixels)(&rows)?;

@@ -68,15 +68,18 @@ pub(super) fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
 ///
 /// The picture's height and width must be those of `shape`.
 pub(super) fn planes(picture: &DynamicImage, shape: Shape, out: &mut [u8]) {
-    let plane = (shape.height * shape.width).max(1);
     if shape.channels == 1 {
         out.copy_from_slice(picture.to_luma8().as_raw());
-        return;
+    } else {
+        to_planes(picture.to_rgb8().as_raw(), shape, out);
     }
-    let interleaved = picture.to_rgb8();
-    for (channel, target) in out.chunks_mut(plane).enumerate() {
-        let values = interleaved.as_raw().iter().skip(channel).step_by(3);
-        target.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
+}
+
+/// Takes H×W×C values apart into planes.
+pub(super) fn to_planes(interleaved: &[u8], shape: Shape, out: &mut [u8]) {
+    for (channel, plane) in out.chunks_mut((shape.height * shape.width).max(1)).enumerate() {
+        let values = interleaved.iter().skip(channel).step_by(shape.channels);
+        plane.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::error::DatasetError;
 use super::part::{Half, Part};
-use super::{cifar, parquet};
+use super::{cifar, idx, image_folder, npz, parquet, tiny_imagenet};
 
 /// The layouts, for messages.
-pub(super) const KNOWN: &str = "known are CIFAR-10 and CIFAR-100 (`.bin`) and Parquet files with \
-    columns `img` or `image` and `label` or `fine_label`, and `synthetic:CLASSESxCxHxW`";
+pub(super) const KNOWN: &str = "known are folders of CIFAR-10 or CIFAR-100 (`.bin`), Parquet with \
+    columns `img` or `image` and `label` or `fine_label`, IDX (`train-images-idx3-ubyte`), \
+    Tiny-ImageNet, class folders of images, `.npz` with `x` and `y`, `.npy` beside `labels.npy`, \
+    and `synthetic:CLASSESxCxHxW`";
 
 /// How far below the given folder a data set may lie.
 const DEPTH: usize = 2;
@@ -45,7 +48,8 @@ impl Listing {
             Self { path: path.to_owned(), files: BTreeSet::new(), folders: BTreeSet::new() };
         for entry in fs::read_dir(path).map_err(DatasetError::read(path))? {
             let entry = entry.map_err(DatasetError::read(path))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            // A name that is no text cannot be opened by its replacement: an error where it matters.
+            let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') {
                 continue;
             }
@@ -118,26 +122,38 @@ pub(super) fn recognise(path: &Path) -> Result<Box<dyn Layout>, DatasetError> {
         let found = found.into_iter().map(relative).collect();
         return Err(DatasetError::Ambiguous { path: path.to_owned(), found });
     }
-    match found.pop() {
-        Some((_, layout)) => Ok(layout),
-        None => Err(DatasetError::Unrecognised { path: path.to_owned(), found: listing.summary() }),
+    if let Some((_, layout)) = found.pop() {
+        return Ok(layout);
     }
+    let summary = listing.summary();
+    boxed(image_folder::Folders::recognise(listing)?)
+        .ok_or_else(|| DatasetError::Unrecognised { path: path.to_owned(), found: summary })
 }
 
-/// The layout of a single file.
+/// The layout of a single file, told by its first bytes.
 fn file(path: &Path) -> Result<Option<Box<dyn Layout>>, DatasetError> {
-    Ok(parquet::Files::of_file(path)?.map(|layout| Box::new(layout) as Box<dyn Layout>))
+    let mut magic = Vec::new();
+    let file = fs::File::open(path).map_err(DatasetError::read(path))?;
+    file.take(8).read_to_end(&mut magic).map_err(DatasetError::read(path))?;
+    if magic.starts_with(parquet::MAGIC) {
+        return Ok(Some(Box::new(parquet::Files::of_file(path))));
+    }
+    Ok(boxed(npz::Files::of_file(path, &magic)))
 }
 
 /// The layout of a folder itself.
+///
+/// Class folders are not among them: any data set in a folder's folders comes before.
 fn folder(listing: &Listing) -> Result<Option<Box<dyn Layout>>, DatasetError> {
-    if let Some(layout) = cifar::Files::recognise(listing)? {
-        return Ok(Some(Box::new(layout)));
-    }
-    if let Some(layout) = parquet::Files::recognise(listing)? {
-        return Ok(Some(Box::new(layout)));
-    }
-    Ok(None)
+    Ok(boxed(cifar::Files::recognise(listing)?)
+        .or_else(|| boxed(idx::Files::recognise(listing)))
+        .or_else(|| boxed(tiny_imagenet::Folder::recognise(listing)))
+        .or(boxed(parquet::Files::recognise(listing)?))
+        .or_else(|| boxed(npz::Files::recognise(listing))))
+}
+
+fn boxed<L: Layout + 'static>(layout: Option<L>) -> Option<Box<dyn Layout>> {
+    layout.map(|layout| Box::new(layout) as Box<dyn Layout>)
 }
 
 /// The data sets in the folders below, each with its folder.
@@ -155,4 +171,32 @@ fn below(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::test_files::{add, failure, folder};
+
+    #[test]
+    fn what_is_not_there_or_not_known() {
+        assert_eq!(failure(Path::new("/nonexistent")), "no such file or folder `/nonexistent`");
+        let folder = folder(&[]);
+        assert!(failure(folder.path()).ends_with("is empty"));
+        add(folder.path(), "thesis.tex", b"\\title");
+        add(folder.path(), "chapters/one.tex", b"\\chapter");
+        let text = failure(folder.path());
+        assert!(text.contains("is not a data set that can be recognised"), "{text}");
+        assert!(text.contains("found 1 files (`thesis.tex`) and 1 folders (`chapters`)"), "{text}");
+        assert!(text.contains("Parquet") && text.contains("IDX"), "{text}");
+        assert!(failure(&folder.path().join("thesis.tex")).contains("found a file; known are"));
+    }
+
+    #[test]
+    fn several_data_sets_are_named() {
+        let folder = folder(&[("a/test_batch.bin", b"1"), ("b/c/test_batch.bin", b"1")]);
+        let text = failure(folder.path());
+        assert!(text.ends_with("holds several data sets, name one of them: `a`, `b/c`"), "{text}");
+    }
 }

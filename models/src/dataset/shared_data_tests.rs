@@ -59,3 +59,52 @@ fn cifar100_has_its_hundred_classes() {
         }
     }
 }
+
+#[test]
+fn tiny_imagenet_validation_labels_are_the_annotated_ones() {
+    let Some(path) = shared("tiny-imagenet-200") else { return };
+    let test = Dataset::open(&path, &Request::new(Split::Test)).unwrap();
+    assert_eq!((test.len(), test.input(), test.class_count()), (1000, [3, 64, 64], 200));
+    let read = |name: &str| std::fs::read_to_string(path.join(name)).unwrap();
+    let (wnids, annotations) = (read("wnids.txt"), read("val/val_annotations.txt"));
+    let mut wnids: Vec<&str> = wnids.lines().collect();
+    wnids.sort_unstable();
+    // The classes take turns, in the order of the annotations.
+    let mut labels = Vec::new();
+    for turn in 0..5 {
+        for wnid in &wnids {
+            let of = annotations.lines().filter(|line| line.split('\t').nth(1) == Some(*wnid));
+            labels.push(of.map(|line| (line, *wnid)).nth(turn).unwrap());
+        }
+    }
+    for row in [0, 1, 199, 200, 777, 999] {
+        let (line, wnid) = labels[row];
+        assert_eq!(wnids[test.labels[row]], wnid);
+        let file = path.join("val/images").join(line.split('\t').next().unwrap());
+        let picture = image::open(file).unwrap().to_rgb8();
+        let image = test.rows(&[row]);
+        for (x, y) in [(0, 0), (63, 0), (10, 40)] {
+            let pixel = picture.get_pixel(x, y).0;
+            for (channel, byte) in pixel.into_iter().enumerate() {
+                let found = image[[0, channel, y as usize, x as usize]];
+                assert_eq!((found * 255.0).round() as u8, byte);
+            }
+        }
+    }
+    assert_eq!(test.classes[0], "goldfish, Carassius auratus");
+}
+
+#[test]
+fn tiny_imagenet_training_images_are_balanced_in_every_prefix() {
+    let Some(path) = shared("tiny-imagenet-200") else { return };
+    let train = Dataset::open(&path, &Request::new(Split::Train).limit(400)).unwrap();
+    let expected: Vec<usize> = (0..200).chain(0..200).collect();
+    assert_eq!((train.labels, train.pixels.shape()[0]), (expected, 400));
+}
+
+#[test]
+fn several_data_sets_below_one_folder_are_named() {
+    let Some(path) = shared("") else { return };
+    let error = Dataset::open(&path, &Request::new(Split::Test)).unwrap_err().to_string();
+    assert!(error.contains("`cifar-100-binary`, `cifar10/plain_text`, `tiny-imagenet-200`"));
+}

@@ -198,3 +198,83 @@ fn interleave(rows: &mut [usize], labels: &[usize]) {
     }
     rows.sort_by_key(|row| (turn[row], labels[*row]));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uneven() -> Vec<usize> {
+        (0..3000).map(|row| if row % 10 == 0 { 1 } else { usize::from(row == 17) * 2 }).collect()
+    }
+
+    #[test]
+    fn names_of_splits() {
+        for split in [Split::Train, Split::Validation, Split::Test] {
+            assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
+        }
+        let text = "dev".parse::<Split>().unwrap_err().to_string();
+        assert_eq!(text, "unknown split `dev`, expected `train`, `validation` or `test`");
+    }
+
+    #[test]
+    fn counts() {
+        let draw = ValidationDraw::default();
+        for (n, expected) in [(50_000, 1000), (10_000, 500), (600, 300), (1, 0), (0, 0)] {
+            assert_eq!(draw.count(n), expected, "{n}");
+        }
+        for fraction in [f64::NAN, -1.0] {
+            assert_eq!(ValidationDraw { fraction, at_least: 3, ..draw }.count(100), 3);
+        }
+        assert_eq!(ValidationDraw { fraction: f64::INFINITY, ..draw }.count(100), 50);
+    }
+
+    #[test]
+    fn train_and_validation_share_nothing_and_leave_nothing() {
+        let labels = uneven();
+        let rows = |split| Request::new(split).rows(&labels, Order::Stored);
+        let (train, validation) = (rows(Split::Train), rows(Split::Validation));
+        assert_eq!(validation.len(), 500);
+        let mut all = [train, validation.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..3000).collect::<Vec<_>>());
+        let drawn = |class| validation.iter().filter(|row| labels[**row] == class).count();
+        assert_eq!((drawn(0), drawn(1), drawn(2)), (450, 50, 0));
+        assert_eq!(rows(Split::Test).len(), 3000);
+    }
+
+    #[test]
+    fn the_draw_is_pinned() {
+        // A change would move images between training and validation of every earlier run.
+        let draw = ValidationDraw { fraction: 0.1, at_least: 0, seed: 0 };
+        let labels: Vec<usize> = (0..60).map(|row| row % 3).collect();
+        assert_eq!(draw.rows(&labels), PINNED);
+        assert_ne!(ValidationDraw { seed: 1, ..draw }.rows(&labels), PINNED);
+    }
+
+    const PINNED: [usize; 6] = [19, 20, 25, 39, 44, 57];
+
+    #[test]
+    fn every_class_gives_one_where_there_are_enough() {
+        // Class 0 is large, classes 1 to 9 have two images each.
+        let labels: Vec<usize> =
+            (0..982).map(|_| 0).chain((1..10).flat_map(|class| [class; 2])).collect();
+        let draw = ValidationDraw { fraction: 0.02, at_least: 0, seed: 0 };
+        let drawn: Vec<usize> = draw.rows(&labels).into_iter().map(|row| labels[row]).collect();
+        assert_eq!(drawn.len(), 20);
+        assert!((0..10).all(|class| drawn.contains(&class)), "{drawn:?}");
+        assert_eq!(apportion(3, &[2, 2, 2, 2, 2]), [1, 1, 1, 0, 0]);
+        assert_eq!(apportion(2, &[100, 3, 0, 1]), [1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn classes_take_turns_after_the_cut() {
+        let labels = [[0; 40], [1; 40], [2; 40]].concat();
+        let draw = ValidationDraw { fraction: 0.1, at_least: 0, seed: 0 };
+        for split in [Split::Train, Split::Validation, Split::Test] {
+            let request = Request { draw, ..Request::new(split).limit(9) };
+            let rows = request.rows(&labels, Order::Interleaved);
+            let served: Vec<usize> = rows.iter().map(|row| labels[*row]).collect();
+            assert_eq!(served, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+        }
+    }
+}

@@ -214,3 +214,72 @@ impl Layout for Synthetic {
         Ok(Some(Part { labels, classes, order: Order::Stored, pixels: Box::new(pixels) }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Dataset, Request, Split};
+    use super::*;
+
+    fn made(text: &str, split: Split) -> Dataset {
+        Dataset::open(text.as_ref(), &Request::new(split)).unwrap()
+    }
+
+    #[test]
+    fn specifications() {
+        let text = "synthetic:3x1x8x9,train=40,test=7,seed=5";
+        assert_eq!(text.parse::<Synthetic>().unwrap().to_string(), text);
+        let standard = "synthetic:10x1x28x28".parse::<Synthetic>().unwrap();
+        assert_eq!(standard, Synthetic::default());
+        for (text, reason) in [
+            ("synthetic:", "expected `CLASSESxCxHxW`"),
+            ("synthetic:10x1x28", "expected `CLASSESxCxHxW`"),
+            ("synthetic:1x1x8x8", "expected 2 to 65536 classes, found 1"),
+            ("synthetic:2x0x8x8", "at least 1"),
+            ("synthetic:2x1x8x8,colour=3", "expected `train=N`"),
+            ("synthetic:2x1x8x8,train=x", "expected `train=N`"),
+            ("synthetic:2x1000000000x1000000000x1000000000", "pixel values"),
+            ("synthetic:2x1x8x8,train=18446744073709551615", "pixel values"),
+        ] {
+            let error = text.parse::<Synthetic>().unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains(text), "{error}");
+        }
+        let none = Dataset::open("synthetic:2x1x8x8,test=0".as_ref(), &Request::new(Split::Test));
+        assert!(none.unwrap_err().to_string().contains("expected `test=N` above 0"));
+    }
+
+    #[test]
+    fn same_seed_same_images() {
+        let first = made("synthetic:4x3x8x8,train=40", Split::Train);
+        assert_eq!(first.digest, made("synthetic:4x3x8x8,train=40", Split::Train).digest);
+        assert_ne!(first.digest, made("synthetic:4x3x8x8,train=40,seed=1", Split::Train).digest);
+        assert_eq!((first.len(), first.class_count(), first.input()), (20, 4, [3, 8, 8]));
+        assert_eq!(first.digest.as_str(), PINNED);
+    }
+
+    const PINNED: &str = "sha256:7e49e43783ea9e2473a09aa687f540f47a4f9ee040f3ba52184c9866ac119a7f";
+
+    /// The part of test images that are nearest to the mean of their class's training images.
+    fn nearest_mean(train: &Dataset, test: &Dataset) -> f64 {
+        let (x, y) = (train.batch(0..train.len()), test.batch(0..test.len()));
+        let mean = |class: usize| {
+            let rows = (0..train.len()).filter(|row| train.labels[*row] == class);
+            let images: Vec<_> = rows.map(|row| x.index_axis(ndarray::Axis(0), row)).collect();
+            let zero = ndarray::Array3::<f32>::zeros(images[0].raw_dim());
+            images.iter().fold(zero, |sum, image| sum + image) / images.len() as f32
+        };
+        let means: Vec<_> = (0..train.class_count()).map(mean).collect();
+        let right = y.outer_iter().zip(&test.labels).filter(|(image, label)| {
+            let distance = |class: &usize| (image - &means[*class]).mapv(|d| d * d).sum();
+            let nearest = (0..means.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)));
+            nearest == Some(**label)
+        });
+        right.count() as f64 / test.len() as f64
+    }
+
+    #[test]
+    fn pixels_tell_something_but_not_all() {
+        let standard = "synthetic:10x1x28x28";
+        let accuracy = nearest_mean(&made(standard, Split::Train), &made(standard, Split::Test));
+        assert!((0.2..0.8).contains(&accuracy), "{accuracy}");
+    }
+}

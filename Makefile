@@ -1,0 +1,33 @@
+# `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
+
+.PHONY: help setup build demo test check bench check-dependencies
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
+
+setup: ## the native libraries, as wheels, in .venv
+	@./setup.sh
+
+build: setup ## the three programs, optimised, in target/release
+	cargo build --release --workspace --bins
+
+demo: build ## Fashion-MNIST from training to audit; DATA=… for other images
+	@demo/run.sh
+
+test: setup ## every test; what is skipped is counted and named
+	@tests/house/test.sh
+
+check: setup ## formatting, lints, documentation, dependency walls, layout
+	cargo fmt --all --check
+	python3 tests/house/walls.py
+	python3 tests/house/layout.py
+	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
+
+bench: build ## images per second, beside PyTorch where `tests/peers/setup.sh` has run
+	@python3 tests/bench/bench.py
+
+check-dependencies: ## licences and advisories, by cargo-deny
+	@cargo deny --version >/dev/null 2>&1 || { \
+	    echo "error: cargo-deny is missing: cargo install --locked cargo-deny" >&2; exit 2; }
+	cargo deny --all-features check

@@ -1,0 +1,222 @@
+//! Bundles: a model with its card, its probe and a page for people.
+//!
+//! [`export`] writes one only if the ONNX file, run by ONNX Runtime, gives the probe's images the
+//! logits that the trainer gave them.
+
+pub mod figures;
+mod freeze;
+mod readme;
+
+use std::path::{Path, PathBuf};
+
+use rift_models::artifact::atomic::{self, AtomicError, StagedFolder};
+use rift_models::artifact::{
+    Bundle, Card, Checkpoint, CheckpointError, Digest, JsonError, Probe, ProbeError,
+};
+use rift_runtime::session::SessionError;
+
+pub use freeze::{FreezeError, Frozen, freeze, key};
+
+use crate::lower::OPSET;
+use crate::verify::engine::Engine;
+use crate::verify::parity::{self, Comparison, ShapeMismatch};
+
+/// The file name of a bundle's page for people.
+pub const README: &str = "README.md";
+
+/// What to export, and where to.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The checkpoint.
+    pub checkpoint: PathBuf,
+    /// The probe; the file `probe.safetensors` beside the checkpoint if none is named.
+    pub probe: Option<PathBuf>,
+    /// The bundle's folder.
+    pub out: PathBuf,
+    /// The bundle's name; the folder's if none is given.
+    pub name: Option<String>,
+    /// The largest difference of a logit that is accepted.
+    pub tolerance: f64,
+}
+
+/// A bundle that was written.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// What it says of itself.
+    pub card: Card,
+    /// The size of the model in bytes.
+    pub bytes: usize,
+    /// Nodes of the model.
+    pub nodes: usize,
+    /// Batch normalisations that were folded.
+    pub folded: usize,
+}
+
+/// A bundle that was not written; nothing was.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The checkpoint cannot be printed as ONNX.
+    #[error("`{path}` cannot be exported")]
+    Freeze {
+        /// The checkpoint.
+        path: String,
+        /// Why not.
+        #[source]
+        source: FreezeError,
+    },
+    /// There is no probe.
+    #[error(
+        "no probe `{path}`: only the trainer can compute the checkpoint's own logits, and \
+         `rift-trainer interpolate` and `rift-trainer rift` write them; name a probe by `--probe`"
+    )]
+    NoProbe {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// The probe cannot be read.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The probe's logits are another checkpoint's.
+    #[error(
+        "the probe `{path}` is of checkpoint {found}, expected {expected}, the digest of \
+         `{checkpoint}`; name a probe of this checkpoint by `--probe`"
+    )]
+    OtherProbe {
+        /// The probe.
+        path: String,
+        /// The checkpoint to be exported.
+        checkpoint: String,
+        /// Its digest.
+        expected: Digest,
+        /// The digest in the probe.
+        found: Digest,
+    },
+    /// The probe's images or logits are not of the network's shape.
+    #[error("the {what} of `{path}` are of shape {found:?}, expected {expected:?}")]
+    ProbeShape {
+        /// The probe.
+        path: String,
+        /// `images` or `logits`.
+        what: &'static str,
+        /// The network's shape, without the number of images.
+        expected: Vec<usize>,
+        /// The probe's, without the number of images.
+        found: Vec<usize>,
+    },
+    /// The figures beside the checkpoint cannot be read.
+    #[error(transparent)]
+    Figures(#[from] JsonError),
+    /// The ONNX file does not run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The ONNX file gives something else than logits.
+    #[error(transparent)]
+    Shape(#[from] ShapeMismatch),
+    /// The answer is no: the ONNX file is not the checkpoint.
+    #[error(
+        "nothing written: the ONNX file's logits differ from the checkpoint's by up to {:.3e}, \
+         accepted is {:e} (worst: {})",
+        .0.parity.max_abs_difference, .0.parity.tolerance, .0.worst
+    )]
+    Parity(Box<Comparison>),
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    Write(#[from] AtomicError),
+}
+
+/// Exports a checkpoint to a bundle, running the ONNX file on `engine` first.
+///
+/// # Errors
+/// If something cannot be read, run or written, or the logits differ by more than the tolerance;
+/// then nothing is written and an older bundle stays.
+pub fn export(request: &Request, engine: &Engine) -> Result<Exported, ExportError> {
+    let (checkpoint, graph, digest) = Checkpoint::read(&request.checkpoint)?;
+    let probe = find_probe(request, &digest)?;
+    check_shapes(request, &probe, graph.input, graph.classes)?;
+    let metrics = figures::measured(&request.checkpoint, &checkpoint.meta.lineage)?;
+    let meta = checkpoint.meta.clone();
+    tracing::info!("printing `{}` as ONNX", request.checkpoint.display());
+    let Frozen { model, lineage, folded } =
+        freeze(checkpoint, &graph, &digest).map_err(|source| {
+            let path = request.checkpoint.display().to_string();
+            ExportError::Freeze { path, source }
+        })?;
+    let nodes = model.graph().node.len();
+    let model = model.to_bytes();
+    let found = engine.logits(&request.out.join(Bundle::MODEL), model.clone(), &probe.images)?;
+    let Comparison { parity, worst } = parity::compare(&probe.logits, &found, request.tolerance)?;
+    if !parity.holds() {
+        return Err(ExportError::Parity(Box::new(Comparison { parity, worst })));
+    }
+    let staged = StagedFolder::new(&request.out, Bundle::CARD)?;
+    let model_digest = atomic::write(&staged.path().join(Bundle::MODEL), &model)?;
+    let probe_digest = probe.write(&staged.path().join(Bundle::PROBE))?;
+    let mut card = Card {
+        format: Card::FORMAT,
+        name: request.name.clone().unwrap_or_else(|| folder_name(&request.out)),
+        arch: meta.arch,
+        classes: meta.classes,
+        threat: meta.threat,
+        opset: OPSET,
+        model: model_digest,
+        probe: probe_digest.clone(),
+        checkpoint: digest,
+        parity,
+        metrics,
+        lineage,
+    };
+    card.lineage.parents.insert("probe".to_owned(), probe_digest);
+    atomic::write_json(&staged.path().join(Bundle::CARD), &card)?;
+    atomic::write(&staged.path().join(README), readme::readme(&card).as_bytes())?;
+    staged.commit()?;
+    Ok(Exported { card, bytes: model.len(), nodes, folded })
+}
+
+/// The probe that the user named or the one beside the checkpoint, if it is of this checkpoint.
+fn find_probe(request: &Request, checkpoint: &Digest) -> Result<Probe, ExportError> {
+    let beside = || request.checkpoint.with_file_name(Bundle::PROBE);
+    let path = request.probe.clone().unwrap_or_else(beside);
+    if request.probe.is_none() && !path.exists() {
+        return Err(ExportError::NoProbe { path: path.display().to_string() });
+    }
+    let (probe, _) = Probe::read(&path)?;
+    if probe.checkpoint != *checkpoint {
+        return Err(ExportError::OtherProbe {
+            path: path.display().to_string(),
+            checkpoint: request.checkpoint.display().to_string(),
+            expected: checkpoint.clone(),
+            found: probe.checkpoint,
+        });
+    }
+    Ok(probe)
+}
+
+fn check_shapes(
+    request: &Request,
+    probe: &Probe,
+    input: [usize; 3],
+    classes: usize,
+) -> Result<(), ExportError> {
+    let shapes = [
+        ("images", input.to_vec(), probe.images.shape()[1..].to_vec()),
+        ("logits", vec![classes], probe.logits.shape()[1..].to_vec()),
+    ];
+    match shapes.into_iter().find(|(_, expected, found)| expected != found) {
+        Some((what, expected, found)) => {
+            let path = request.probe.clone();
+            let path = path.unwrap_or_else(|| request.checkpoint.with_file_name(Bundle::PROBE));
+            Err(ExportError::ProbeShape { path: path.display().to_string(), what, expected, found })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The last part of a path, as it is on the disk: `.` and `..` have names too.
+fn folder_name(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|| "model".to_owned())
+}

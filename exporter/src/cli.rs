@@ -1,0 +1,133 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::verify::parity::TOLERANCE;
+
+/// Freezes Rift checkpoints to ONNX, with evidence.
+#[derive(Debug, Parser)]
+#[command(name = "rift-exporter", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Settings of every command.
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Freeze a checkpoint to a bundle: the ONNX model, its card, the probe and a page for people.
+    ///
+    /// The model is run on the probe first: where its logits differ from the checkpoint's by more
+    /// than the tolerance, nothing is written and the exit code is 1.
+    Export(Export),
+    /// Check a bundle: digests, what the model says of itself, and its logits on the probe.
+    ///
+    /// The exit code is 1 where something does not hold.
+    Verify(Verify),
+}
+
+/// Settings of every command.
+#[derive(Debug, Args)]
+pub struct Shared {
+    /// The library of ONNX Runtime; looked for in the usual places if not named.
+    #[arg(long, value_name = "FILE", env = "RIFT_ONNXRUNTIME", global = true)]
+    pub onnxruntime: Option<PathBuf>,
+    /// Threads that run the model; one for each core if not given.
+    #[arg(long, value_name = "N", env = "RIFT_THREADS", global = true,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub threads: Option<usize>,
+    /// Say nothing but results and errors.
+    // Any value of the variable but `0`, `false`, `no`, `off` and an empty one means yes.
+    #[arg(long, env = "RIFT_QUIET", global = true,
+          value_parser = clap::builder::FalseyValueParser::new())]
+    pub quiet: bool,
+}
+
+/// Settings of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The checkpoint, as `rift-trainer` writes it.
+    #[arg(long, value_name = "FILE", env = "RIFT_CHECKPOINT")]
+    pub checkpoint: PathBuf,
+    /// The images with the checkpoint's own logits [default: `probe.safetensors` beside the
+    /// checkpoint].
+    #[arg(long, value_name = "FILE", env = "RIFT_PROBE")]
+    pub probe: Option<PathBuf>,
+    /// The bundle's folder; an older bundle there is replaced.
+    #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
+    pub out: PathBuf,
+    /// The bundle's name [default: the folder's].
+    #[arg(long, env = "RIFT_NAME", value_parser = name)]
+    pub name: Option<String>,
+    /// The largest difference of a logit from the checkpoint's that is accepted.
+    #[arg(long, env = "RIFT_TOLERANCE", default_value_t = TOLERANCE, value_parser = tolerance)]
+    pub tolerance: f64,
+}
+
+/// Settings of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The bundle's folder.
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// The largest difference of a logit from the checkpoint's that is accepted.
+    #[arg(long, env = "RIFT_TOLERANCE", default_value_t = TOLERANCE, value_parser = tolerance)]
+    pub tolerance: f64,
+    /// Also write the result as JSON.
+    #[arg(long, value_name = "FILE", env = "RIFT_JSON")]
+    pub json: Option<PathBuf>,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("expected a number of at least 0, such as `1e-4`".to_owned()),
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("expected a name of printable characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        for command in Cli::command().get_subcommands().chain([&Cli::command()]) {
+            for flag in command.get_arguments().filter(|a| a.get_long().is_some()) {
+                let long = flag.get_long().unwrap();
+                if matches!(long, "help" | "version") {
+                    continue;
+                }
+                let expected = format!("RIFT_{}", long.to_uppercase().replace('-', "_"));
+                assert_eq!(flag.get_env().and_then(|v| v.to_str()), Some(expected.as_str()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_tolerance_is_a_finite_number() {
+        assert_eq!(tolerance("1e-3"), Ok(1e-3));
+        for text in ["-1", "nan", "inf", "small"] {
+            assert!(tolerance(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `rift-exporter export`.
+
+use std::fmt::Write;
+
+use super::Answer;
+use crate::bundle::{self, ExportError, Exported, Request};
+use crate::cli::Export;
+use crate::verify::engine::Engine;
+
+/// Writes the bundle, or says why the model is not the checkpoint.
+pub(super) fn run(settings: &Export, engine: &Engine) -> anyhow::Result<Answer> {
+    let request = Request {
+        checkpoint: settings.checkpoint.clone(),
+        probe: settings.probe.clone(),
+        out: settings.out.clone(),
+        name: settings.name.clone(),
+        tolerance: settings.tolerance,
+    };
+    match bundle::export(&request, engine) {
+        Ok(exported) => Ok(Answer::Yes(describe(&request, &exported))),
+        Err(error @ ExportError::Parity(_)) => Ok(Answer::Refused(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn describe(request: &Request, exported: &Exported) -> String {
+    let Exported { card, bytes, nodes, folded } = exported;
+    let parity = &card.parity;
+    let [channels, height, width] = card.arch.input;
+    let mut lines = vec![
+        ("bundle", request.out.display().to_string()),
+        (
+            "network",
+            format!(
+                "{}, {} classes, input {channels} × {height} × {width}",
+                card.arch.name,
+                card.classes.len()
+            ),
+        ),
+        (
+            "model",
+            format!(
+                "{}, {nodes} nodes, {folded} batch normalisations folded, sha256 {}",
+                size(*bytes),
+                card.model.short()
+            ),
+        ),
+        (
+            "parity",
+            format!(
+                "largest difference {:.1e} on {} images (accepted {:e}), {} same predictions",
+                parity.max_abs_difference, parity.n, parity.tolerance, parity.same_prediction
+            ),
+        ),
+    ];
+    for metric in &card.metrics {
+        lines.push((&metric.name, format!("{} on the {} split", metric.accuracy, metric.split)));
+    }
+    let mut result = String::new();
+    for (what, text) in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(result, "{what:<8} {text}");
+    }
+    result
+}
+
+fn size(bytes: usize) -> String {
+    match bytes as f64 {
+        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+        bytes => format!("{:.1} MB", bytes / 1e6),
+    }
+}

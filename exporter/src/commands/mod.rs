@@ -1,0 +1,62 @@
+//! The commands: settings to results on standard output.
+
+mod export;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::verify::engine::Engine;
+
+/// What a command comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All is fine; the result.
+    Yes(String),
+    /// The answer to what was asked is no; the result that says so.
+    No(String),
+    /// The answer is no, and nothing was made; why not.
+    Refused(String),
+}
+
+impl Answer {
+    /// Prints the answer, a result on standard output, a refusal on standard error; returns the
+    /// exit code.
+    ///
+    /// # Errors
+    /// If standard output cannot be written. A reader that has seen enough is no error.
+    pub fn give(self) -> io::Result<ExitCode> {
+        let (text, code) = match self {
+            Self::Yes(text) => (text, ExitCode::SUCCESS),
+            Self::No(text) => (text, ExitCode::from(1)),
+            Self::Refused(why) => {
+                complain(&why);
+                return Ok(ExitCode::from(1));
+            }
+        };
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(code),
+        }
+    }
+}
+
+/// Prints what went wrong, in one line on standard error.
+pub fn complain(what: &str) {
+    // Where standard error is closed, the exit code still tells.
+    let _ = writeln!(io::stderr(), "error: {}", what.replace('\n', " "));
+}
+
+/// Runs the command that `cli` asks for.
+///
+/// # Errors
+/// If it cannot be carried out.
+pub fn run(cli: &Cli) -> anyhow::Result<Answer> {
+    let engine = Engine::start(cli.shared.onnxruntime.as_deref(), cli.shared.threads)?;
+    match &cli.command {
+        Command::Export(settings) => export::run(settings, &engine),
+        Command::Verify(settings) => verify::run(settings, &engine),
+    }
+}

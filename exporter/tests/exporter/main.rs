@@ -1,0 +1,9 @@
+//! The exporter from outside: its ONNX files against a plain interpreter, its program as a process.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what tests say with them, they expect")]
+
+mod export;
+mod fixture;
+mod parity;
+mod reference;
+mod verify;

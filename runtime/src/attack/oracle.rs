@@ -1,0 +1,79 @@
+//! What an attack may ask of a model.
+
+use ndarray::{Array2, Array4, ArrayView1, ArrayView4};
+
+/// A failure of the model that is asked; the attack cannot go on.
+pub type OracleError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The answer to one gradient query.
+#[derive(Clone, Debug)]
+pub struct Gradient {
+    /// The logits that the gradient pass computed, `N × classes`. They may differ from
+    /// [`Oracle::logits`] by rounding: good for steering, never for judging.
+    pub logits: Array2<f32>,
+    /// ∂ CE(logits, label) / ∂ image for each image by itself, `N × C × H × W`.
+    pub gradient: Array4<f32>,
+}
+
+/// A classifier as an attack sees it.
+///
+/// An answer about an image must depend on that image alone: not on its place in the batch, nor on
+/// the others in it.
+pub trait Oracle {
+    /// The logits of the model that is served, by which alone an image is judged.
+    ///
+    /// # Shapes
+    /// `N × C × H × W` in pixels to `N × classes`.
+    ///
+    /// # Errors
+    /// If the model fails.
+    fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError>;
+
+    /// The gradient of the cross-entropy of each image with respect to its pixels.
+    ///
+    /// # Errors
+    /// If the model fails.
+    fn loss_gradient(
+        &mut self,
+        images: &ArrayView4<f32>,
+        labels: &[usize],
+    ) -> Result<Gradient, OracleError>;
+}
+
+/// The predicted class: the first of the largest logits; what is not a number never wins.
+///
+/// ```
+/// use ndarray::array;
+/// use rift_runtime::attack::oracle::prediction;
+/// assert_eq!(prediction(&array![0.5, 2.0, 2.0].view()), 1);
+/// assert_eq!(prediction(&array![f32::NAN, -1.0].view()), 1);
+/// ```
+pub fn prediction(logits: &ArrayView1<f32>) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (class, logit) in logits.iter().enumerate() {
+        if *logit > best.1 {
+            best = (class, *logit);
+        }
+    }
+    best.0
+}
+
+/// Whether these are probabilities rather than logits: from 0 to 1, with a sum of 1.
+pub fn is_distribution(logits: &ArrayView1<f32>) -> bool {
+    logits.iter().all(|p| (0.0..=1.0).contains(p)) && (logits.sum() - 1.0).abs() < 1e-3
+}
+
+/// The true class's logit minus the largest other: at most 0 where the image is misclassified or
+/// tied, and NaN where a logit is.
+pub fn margin(logits: &ArrayView1<f32>, label: usize) -> f32 {
+    let mut other = f32::NEG_INFINITY;
+    for (class, logit) in logits.iter().enumerate() {
+        if logit.is_nan() {
+            return f32::NAN;
+        }
+        if class != label {
+            other = other.max(*logit);
+        }
+    }
+    logits.get(label).map_or(f32::NAN, |logit| logit - other)
+}

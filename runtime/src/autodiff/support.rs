@@ -1,0 +1,141 @@
+//! Which operators stand between the image and the logits, and whether each has a rule.
+
+use std::collections::HashSet;
+
+use rift_models::onnx::{DataType, GraphIndex, Model};
+
+use super::error::{AutodiffError, Refusal, Unsupported};
+use super::interface::Interface;
+use super::registry;
+use super::rule::{Rule, View};
+use crate::session::trace::Trace;
+
+/// The oldest operator set of which the rules know the operators.
+const OLDEST_OPSET: i64 = 13;
+
+/// Operators whose whole numbers or truth values carry no gradient in the usual sense: it is 0
+/// wherever it exists.
+const PIECEWISE_CONSTANT: [&str; 13] = [
+    "Shape",
+    "Size",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Equal",
+    "ArgMax",
+    "ArgMin",
+    "IsNaN",
+    "IsInf",
+    "NonZero",
+    "TopK",
+];
+
+/// Says whether `model` can be differentiated from its image to its logits.
+///
+/// # Errors
+/// [`AutodiffError::Unsupported`] lists every operator that is in the way, at once; the others say
+/// that the model is no classifier or too old.
+pub fn support(model: &Model, trace: &Trace) -> Result<(), AutodiffError> {
+    let interface = Interface::of(model)?;
+    let index = GraphIndex::new(model)?;
+    Path::find(model, &index, trace, &interface).map(|_| ())
+}
+
+/// The way from the image to the logits.
+pub(super) struct Path<'a> {
+    /// The values through which a gradient flows.
+    pub(super) active: HashSet<&'a str>,
+    /// The nodes that it flows through, in the order of the graph, with their rules.
+    pub(super) nodes: Vec<(usize, Rule)>,
+}
+
+impl<'a> Path<'a> {
+    /// Walks the graph and asks every node's rule.
+    pub(super) fn find(
+        model: &Model,
+        index: &'a GraphIndex<'a>,
+        trace: &'a Trace,
+        interface: &'a Interface,
+    ) -> Result<Self, AutodiffError> {
+        if model.opset() < OLDEST_OPSET {
+            return Err(AutodiffError::Opset { found: model.opset(), oldest: OLDEST_OPSET });
+        }
+        let is_float = |value: &str| {
+            trace.get(value).is_some_and(|t| {
+                matches!(
+                    t.element,
+                    DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16
+                )
+            })
+        };
+        let wanted = index.ancestors(&interface.logits.value);
+        let mut active: HashSet<&str> = HashSet::from([interface.input.as_str()]);
+        let mut on_path = Vec::new();
+        let mut cut = HashSet::new();
+        for (position, node) in index.nodes().iter().enumerate() {
+            let reads = node.input.iter().any(|v| active.contains(v.as_str()));
+            let made = node.output.iter().map(String::as_str).filter(|v| wanted.contains(v));
+            let made: Vec<&str> = made.collect();
+            if !reads || made.is_empty() {
+                continue;
+            }
+            let flows: Vec<&str> = made.into_iter().filter(|v| is_float(v)).collect();
+            let is_step = PIECEWISE_CONSTANT.contains(&node.op_type());
+            if flows.is_empty() && !is_step {
+                cut.insert(position);
+            }
+            if !flows.is_empty() || !is_step {
+                active.extend(flows);
+                on_path.push(position);
+            }
+        }
+        let mut path = Self { active, nodes: Vec::new() };
+        let mut operators = Vec::new();
+        for position in on_path {
+            match path.ask(position, &cut, model.opset(), (index, trace)) {
+                Ok(rule) => path.nodes.push((position, rule)),
+                Err(unsupported) => operators.push(unsupported),
+            }
+        }
+        if !operators.is_empty() {
+            return Err(AutodiffError::Unsupported { operators });
+        }
+        if !path.active.contains(interface.logits.value.as_str()) {
+            let (input, logits) = (interface.input.clone(), interface.logits.value.clone());
+            return Err(AutodiffError::NoPath { input, logits });
+        }
+        Ok(path)
+    }
+
+    fn ask(
+        &self,
+        position: usize,
+        cut: &HashSet<usize>,
+        opset: i64,
+        (index, trace): (&GraphIndex<'_>, &Trace),
+    ) -> Result<Rule, Unsupported> {
+        let node = &index.nodes()[position];
+        let view = View { node, index, trace, opset, active: &self.active };
+        let judge = || {
+            if cut.contains(&position) {
+                return Err(Refusal::new("its result has no gradient"));
+            }
+            let rule = registry::rule(node).ok_or_else(|| Refusal::new("no rule"))?;
+            let mut later = node.output.iter().skip(1);
+            if let Some(output) = later.find(|v| self.active.contains(v.as_str())) {
+                return Err(Refusal(format!("the logits depend on its further output `{output}`")));
+            }
+            for value in node.input.iter().chain(&node.output) {
+                let element = trace.get(value).map(|t| t.element);
+                if self.active.contains(value.as_str()) && element != Some(DataType::Float) {
+                    let found = element.map_or("UNDEFINED", |e| e.as_str_name()).to_lowercase();
+                    return Err(Refusal(format!("`{value}` is `{found}`, expected `float`")));
+                }
+            }
+            (rule.check)(&view)?;
+            Ok(rule)
+        };
+        judge().map_err(|refusal| view.unsupported(refusal))
+    }
+}

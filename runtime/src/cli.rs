@@ -1,0 +1,173 @@
+//! The command line: what can be asked, and how answers and errors leave.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use rift_runtime::session::SessionOptions;
+
+use crate::commands::{Answer, audit, bench, classify, gradient, info};
+
+/// Serves ONNX classifiers and attacks the very file that it serves.
+///
+/// MODEL is a bundle folder or a bare `.onnx` file. Exit status: 0 fine, 1 the answer is no, 2 an
+/// error.
+#[derive(Debug, Parser)]
+#[command(name = "rift-runtime", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// ONNX Runtime's shared library; looked for where `make setup` puts it if not given
+    #[arg(long, value_name = "PATH", env = "RIFT_ONNXRUNTIME", global = true)]
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long, env = "RIFT_QUIET", global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what a model is and where it comes from
+    Info(info::InfoArgs),
+    /// Classify pictures
+    Classify(classify::ClassifyArgs),
+    /// Attack a model and say how robust it is
+    Audit(audit::AuditArgs),
+    /// Write a model with its reverse pass as an ordinary ONNX file
+    Gradient(gradient::GradientArgs),
+    /// Measure how fast a model runs on this machine
+    Bench(bench::BenchArgs),
+}
+
+/// How work is spread over the machine; no result depends on it.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Spread {
+    /// Threads, each with a session of its own [default: one a core]
+    #[arg(long, value_name = "N", env = "RIFT_THREADS", value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Images that go through a session at once
+    #[arg(long, value_name = "N", env = "RIFT_BATCH_SIZE", default_value = "16",
+          value_parser = at_least_one)]
+    batch_size: usize,
+}
+
+impl Spread {
+    /// The options for sessions.
+    pub(crate) fn options(self) -> SessionOptions {
+        let default = SessionOptions::default();
+        SessionOptions { threads: self.threads.unwrap_or(default.threads), batch: self.batch_size }
+    }
+}
+
+/// A number that counts something which must be there.
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// Parses, runs, prints; the whole program after the first line of `main`.
+pub(crate) fn main() -> ExitCode {
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RIFT_LOG");
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| "warn".into()))
+        .with_writer(io::stderr)
+        .init();
+    let mut out = io::stdout().lock();
+    let result = run(&cli, &mut out).and_then(|answer| {
+        out.flush()?;
+        Ok(answer)
+    });
+    match result {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        // The reader of our output has seen enough (`| head`): not a failure of ours.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Info(args) => info::run(args, global, out),
+        Command::Classify(args) => classify::run(args, global, out),
+        Command::Audit(args) => audit::run(args, global, out),
+        Command::Gradient(args) => gradient::run(args, global, out),
+        Command::Bench(args) => bench::run(args, global, out),
+    }
+}
+
+/// The arguments; help and version are printed here, an error becomes one line.
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            let text = error.to_string();
+            let before_usage = text.split("\n\nUsage:").next().unwrap_or(&text);
+            let message = before_usage.split("\n\nFor more information").next();
+            fail(message.unwrap_or(&text).trim_start_matches("error: "))
+        }
+    })
+}
+
+/// Says what went wrong in one line.
+fn fail(message: &str) -> ExitCode {
+    let line: Vec<&str> = message.split_whitespace().collect();
+    // Where standard error is gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "error: {}", line.join(" "));
+    ExitCode::from(2)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable() {
+        use clap::CommandFactory;
+        let cli = Cli::command();
+        let commands = std::iter::once(&cli).chain(cli.get_subcommands());
+        for argument in commands.flat_map(clap::Command::get_arguments) {
+            if let (Some(long), Some(variable)) = (argument.get_long(), argument.get_env()) {
+                let expected = format!("RIFT_{}", long.to_uppercase().replace('-', "_"));
+                assert_eq!(variable.to_str(), Some(expected.as_str()));
+            } else if let Some(long) = argument.get_long() {
+                assert!(matches!(long, "help" | "version"), "--{long} has none");
+            }
+        }
+    }
+}

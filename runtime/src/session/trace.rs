@@ -1,0 +1,326 @@
+//! The shapes of all values of a model, measured rather than inferred.
+//!
+//! ONNX Runtime knows every operator's shapes better than a second implementation would, so the
+//! model is run with all its values as outputs: once with a batch of two and once with three. What
+//! follows the batch is then known, and so is every small whole number that does not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ndarray::{ArrayD, IxDyn};
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
+use rift_models::onnx::proto::ValueInfoProto;
+use rift_models::onnx::{
+    DataType, Dim, GraphError, GraphIndex, Model, OnnxError, TensorType, tensor,
+};
+
+/// Longer rows of whole numbers are no shapes, axes or pads, and are not kept.
+const MAX_INTEGERS: usize = 64;
+
+/// A model whose values cannot be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The model's nodes do not make a graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The model cannot be written with its values as outputs.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The model does not take images.
+    #[error("expected one input float[N, …] of which only N is free, found {found}")]
+    Input {
+        /// What it takes.
+        found: String,
+    },
+    /// ONNX Runtime refuses the model or fails on it.
+    #[error("ONNX Runtime cannot run the model")]
+    Run(#[source] ort::Error),
+}
+
+impl<R> From<ort::Error<R>> for TraceError {
+    fn from(error: ort::Error<R>) -> Self {
+        Self::Run(ort::Error::new_with_code(error.code(), error.message()))
+    }
+}
+
+/// The length of one dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// The same in every run.
+    Fixed(usize),
+    /// The number of images.
+    Batch,
+    /// It depends on the number of images or on what they show, but is not that number.
+    Varies,
+}
+
+impl Length {
+    /// The length, if it is the same in every run.
+    pub fn fixed(self) -> Option<usize> {
+        match self {
+            Self::Fixed(length) => Some(length),
+            Self::Batch | Self::Varies => None,
+        }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(length) => write!(f, "{length}"),
+            Self::Batch => f.write_str("N"),
+            Self::Varies => f.write_str("?"),
+        }
+    }
+}
+
+/// One value of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// What it holds.
+    pub element: DataType,
+    /// Its shape.
+    pub shape: Vec<Length>,
+}
+
+/// The shapes and types of all values of a model, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    values: BTreeMap<String, Traced>,
+    integers: BTreeMap<String, Vec<i64>>,
+    free_batch: bool,
+}
+
+struct Run {
+    values: BTreeMap<String, (DataType, Vec<usize>)>,
+    integers: BTreeMap<String, Vec<i64>>,
+}
+
+impl Trace {
+    /// Runs `model` on images that are nowhere flat and notes the shape of every value.
+    ///
+    /// # Errors
+    /// If the model does not take one batch of images of a fixed size, or ONNX Runtime does not run
+    /// it.
+    pub fn measure(environment: &Environment, model: &Model) -> Result<Self, TraceError> {
+        let index = GraphIndex::new(model)?;
+        let (input, batch, image) = image_input(&index)?;
+        let mut session = Session::builder(environment)?
+            .with_optimization_level(GraphOptimizationLevel::Disable)?
+            .with_intra_threads(1)?
+            .commit_from_memory(&exposed(model, &index)?.to_bytes())?;
+        let mut run = |batch| run(&mut session, &input, batch, &image);
+        let (first, second) = match batch {
+            Some(batch) => (run(batch)?, None),
+            None => (run(2)?, Some(run(3)?)),
+        };
+        let mut trace = compare(first, second.as_ref());
+        for node_input in index.nodes().iter().flat_map(|n| &n.input) {
+            if let Some(constant) = index.constant(node_input) {
+                let shape = tensor::shape(constant).map_err(GraphError::from)?;
+                let shape = shape.into_iter().map(Length::Fixed).collect();
+                let traced = Traced { element: tensor::data_type(constant), shape };
+                trace.values.insert(node_input.clone(), traced);
+                if let Ok(values) = tensor::load_integers(constant)
+                    && values.len() <= MAX_INTEGERS
+                {
+                    trace.integers.insert(node_input.clone(), values);
+                }
+            }
+        }
+        Ok(trace)
+    }
+
+    /// What is known of `value`.
+    pub fn get(&self, value: &str) -> Option<&Traced> {
+        self.values.get(value)
+    }
+
+    /// The whole numbers in `value`, if they are few and the same in every run.
+    pub fn integers(&self, value: &str) -> Option<&[i64]> {
+        self.integers.get(value).map(Vec::as_slice)
+    }
+
+    /// Adds `flat`, which is `value` without all but its first two dimensions, each of length 1.
+    pub(crate) fn note_flattened(&mut self, value: &str, flat: &str) {
+        if let Some(mut traced) = self.values.get(value).cloned() {
+            traced.shape.truncate(2);
+            self.values.insert(flat.to_owned(), traced);
+        }
+    }
+
+    /// Gives values other names, all at once.
+    pub(crate) fn rename(&mut self, renamed: &BTreeMap<String, String>) {
+        let new = |name: String| renamed.get(&name).cloned().unwrap_or(name);
+        let values = std::mem::take(&mut self.values);
+        self.values = values.into_iter().map(|(name, traced)| (new(name), traced)).collect();
+        let integers = std::mem::take(&mut self.integers);
+        self.integers = integers.into_iter().map(|(name, row)| (new(name), row)).collect();
+    }
+
+    /// Whether the model takes any number of images at once.
+    pub fn has_free_batch(&self) -> bool {
+        self.free_batch
+    }
+}
+
+/// The name of the image input, its batch if that is fixed, and the shape of one image.
+fn image_input(index: &GraphIndex<'_>) -> Result<(String, Option<usize>, Vec<usize>), TraceError> {
+    let describe = |info: &&ValueInfoProto| match TensorType::of(info) {
+        Some(declared) => format!("`{}` {declared}", info.name()),
+        None => format!("`{}`", info.name()),
+    };
+    let refuse = || {
+        let found: Vec<_> = index.inputs().iter().map(describe).collect();
+        let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+        TraceError::Input { found }
+    };
+    let [info] = index.inputs() else { return Err(refuse()) };
+    let declared = TensorType::of(info).filter(|t| t.element == DataType::Float);
+    let dims = declared.and_then(|t| t.dims).ok_or_else(refuse)?;
+    let Some((batch, image)) = dims.split_first() else { return Err(refuse()) };
+    let image: Option<Vec<usize>> = image.iter().map(Dim::fixed).collect();
+    let image = image.filter(|i| !i.is_empty()).ok_or_else(refuse)?;
+    Ok((info.name().to_owned(), batch.fixed(), image))
+}
+
+/// The model with every computed value as an output.
+fn exposed(model: &Model, index: &GraphIndex<'_>) -> Result<Model, OnnxError> {
+    let mut proto = model.proto().clone();
+    if let Some(graph) = &mut proto.graph {
+        let declared: Vec<String> = graph.output.iter().map(|o| o.name().to_owned()).collect();
+        let made = index.nodes().iter().flat_map(|n| &n.output).filter(|v| !v.is_empty());
+        for value in made.filter(|v| !declared.contains(v) && index.constant(v).is_none()) {
+            graph.output.push(ValueInfoProto { name: Some(value.clone()), ..Default::default() });
+        }
+    }
+    Model::from_proto(proto)
+}
+
+fn run(
+    session: &mut Session,
+    input: &str,
+    batch: usize,
+    image: &[usize],
+) -> Result<Run, TraceError> {
+    let shape: Vec<usize> = std::iter::once(batch).chain(image.iter().copied()).collect();
+    let mut at = 0u32;
+    let pixels = ArrayD::from_shape_simple_fn(IxDyn(&shape), || {
+        // Weyl's sequence of the golden ratio: spread evenly over [0, 1), no two alike nearby.
+        at = at.wrapping_add(0x9e37_79b9);
+        f64::from(at) as f32 / 2f32.powi(32)
+    });
+    let outputs = session.run(ort::inputs![input => Tensor::from_array(pixels)?])?;
+    let mut run = Run { values: BTreeMap::new(), integers: BTreeMap::new() };
+    run.values.insert(input.to_owned(), (DataType::Float, shape));
+    for (name, value) in &outputs {
+        let ValueType::Tensor { ty, shape, .. } = value.dtype() else { continue };
+        let dims = shape.iter().map(|d| usize::try_from(*d).unwrap_or(0)).collect();
+        run.values.insert(name.to_owned(), (element(*ty), dims));
+        if let Some(values) = integers(&value) {
+            run.integers.insert(name.to_owned(), values);
+        }
+    }
+    Ok(run)
+}
+
+fn integers(value: &DynValue) -> Option<Vec<i64>> {
+    let long = value.try_extract_tensor::<i64>().ok().map(|(_, row)| row.to_vec());
+    let values = long.or_else(|| {
+        let (_, row) = value.try_extract_tensor::<i32>().ok()?;
+        Some(row.iter().map(|v| i64::from(*v)).collect())
+    })?;
+    (values.len() <= MAX_INTEGERS).then_some(values)
+}
+
+fn element(ty: TensorElementType) -> DataType {
+    match ty {
+        TensorElementType::Float32 => DataType::Float,
+        TensorElementType::Float64 => DataType::Double,
+        TensorElementType::Float16 => DataType::Float16,
+        TensorElementType::Bfloat16 => DataType::Bfloat16,
+        TensorElementType::Int64 => DataType::Int64,
+        TensorElementType::Int32 => DataType::Int32,
+        TensorElementType::Int8 => DataType::Int8,
+        TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Bool => DataType::Bool,
+        _ => DataType::Undefined,
+    }
+}
+
+fn compare(first: Run, second: Option<&Run>) -> Trace {
+    let mut trace = Trace { free_batch: second.is_some(), ..Trace::default() };
+    for (name, (element, dims)) in first.values {
+        let other = second.and_then(|run| run.values.get(&name)).map(|(_, dims)| dims);
+        let length = |(axis, &found): (usize, &usize)| match other {
+            None => Length::Fixed(found),
+            Some(other) => match (found, other.get(axis)) {
+                (2, Some(3)) => Length::Batch,
+                (_, Some(again)) if *again == found => Length::Fixed(found),
+                _ => Length::Varies,
+            },
+        };
+        let shape = dims.iter().enumerate().map(length).collect();
+        trace.values.insert(name, Traced { element, shape });
+    }
+    trace.integers = first.integers;
+    if let Some(second) = second {
+        trace.integers.retain(|name, values| second.integers.get(name) == Some(values));
+    }
+    trace
+}
+
+#[cfg(test)]
+mod tests {
+    use rift_models::onnx::{GraphBuilder, attribute};
+
+    use super::*;
+    use crate::session::library;
+
+    #[test]
+    fn knows_what_follows_the_batch() {
+        let Ok(library) = library::load(None) else {
+            eprintln!("skipped: ONNX Runtime is absent");
+            return;
+        };
+        let mut builder = GraphBuilder::new("g", 17);
+        let dims = [Dim::free("N"), Dim::Fixed(2), Dim::Fixed(3), Dim::Fixed(3)];
+        let x = builder.input("x", DataType::Float, &dims).unwrap();
+        let shape = builder.node("Shape", &[&x], vec![]);
+        let tail = builder.node("Shape", &[&x], vec![attribute::int("start", 2)]);
+        let all = builder.integers("all", &[-1]);
+        let flat = builder.node("Reshape", &[&x, &all], vec![]);
+        let rows = builder.node("Flatten", &[&x], vec![]);
+        builder.output(&rows, DataType::Float, &[Dim::free("N"), Dim::Fixed(18)]);
+        builder.output(&flat, DataType::Float, &[Dim::Free(None)]);
+        let model = builder.finish().unwrap();
+        let trace = Trace::measure(library.environment(), &model).unwrap();
+        assert!(trace.has_free_batch());
+        let shape_of = |value: &str| trace.get(value).unwrap().shape.clone();
+        assert_eq!(shape_of(&rows), [Length::Batch, Length::Fixed(18)]);
+        assert_eq!(shape_of(&flat), [Length::Varies]);
+        assert_eq!(shape_of("x")[0], Length::Batch);
+        assert_eq!(trace.get(&shape).unwrap().element, DataType::Int64);
+        assert_eq!(trace.integers(&tail), Some(&[3, 3][..]));
+        assert_eq!(trace.integers(&all), Some(&[-1][..]));
+        assert_eq!(trace.integers(&shape), None);
+    }
+
+    #[test]
+    fn refuses_what_takes_no_images() {
+        let Ok(library) = library::load(None) else {
+            eprintln!("skipped: ONNX Runtime is absent");
+            return;
+        };
+        let mut builder = GraphBuilder::new("g", 17);
+        let dims = [Dim::free("N"), Dim::Fixed(3), Dim::free("H"), Dim::free("W")];
+        let x = builder.input("x", DataType::Float, &dims).unwrap();
+        let y = builder.node("Relu", &[&x], vec![]);
+        builder.output(&y, DataType::Float, &dims);
+        let error = Trace::measure(library.environment(), &builder.finish().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("`x` float[N, 3, H, W]"), "{error}");
+    }
+}

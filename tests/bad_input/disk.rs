@@ -1,0 +1,76 @@
+//! A disk that is full.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rift_tests::Program;
+use rift_tests::images::TINY;
+use rift_tests::program::{Finished, finish};
+use rift_tests::small::{Trained, random_checkpoint, tiny_arch};
+
+/// Runs a command whose files may not grow beyond 8 KiB, which fails a write as a full disk does.
+fn with_little_room(command: &Command) -> Finished {
+    // The signal is ignored, so that the write itself fails.
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    finish(&mut limited)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [checkpoint, out] = ["c.safetensors", "out"].map(|name| folder.path().join(name));
+    fs::create_dir(&out).unwrap();
+    random_checkpoint(tiny_arch()).write(&checkpoint).unwrap();
+    let target = out.join("f.safetensors");
+    fs::write(&target, b"what was there").unwrap();
+    let mut command = Program::Trainer.command(["finetune", "--data", TINY, "--scope", "last"]);
+    command.args(["--epochs", "1", "--checkpoint"]).arg(&checkpoint).arg("--out").arg(&target);
+    let message = with_little_room(&command).refusal();
+    assert!(message.contains("cannot write") && message.contains("f.safetensors"), "{message}");
+    assert_eq!(names(&out), ["f.safetensors"]);
+    assert_eq!(fs::read(&target).unwrap(), b"what was there");
+}
+
+#[test]
+fn a_bundle_that_does_not_fit_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let _ = Trained::new(folder.path());
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let mut command = Program::Exporter.command(["export", "--checkpoint"]);
+    command.arg(folder.path().join("sweep/rift.safetensors")).arg("--out").arg(out.join("b"));
+    let message = with_little_room(&command).refusal();
+    assert!(message.contains("cannot write"), "{message}");
+    assert_eq!(names(&out), Vec::<String>::new());
+}
+
+#[test]
+fn an_audit_that_does_not_fit_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = Trained::new(folder.path()).bundle;
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let mut command = Program::Runtime.command(["audit", "--data", TINY, "--steps", "1"]);
+    command.args(["--eps", "8/255", "--limit", "300"]).arg(&bundle);
+    command.arg("--json").arg(out.join("audit.json"));
+    let finished = with_little_room(&command);
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert!(finished.stderr.contains("cannot write"), "{}", finished.stderr);
+    assert_eq!(names(&out), Vec::<String>::new());
+}

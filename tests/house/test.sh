@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Builds the programs, runs every test, and says how many were skipped and why.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+# One build for the programs, which the tests from outside start, and for the tests themselves.
+cargo build --workspace --bins --tests --locked
+
+status=0
+report=target/nextest/default/junit.xml
+log=target/tests.log
+if cargo nextest --version >/dev/null 2>&1; then
+    rm -f "$report"
+    cargo nextest run --workspace --locked "$@" || status=$?
+    python3 tests/house/skipped.py --junit "$report"
+else
+    cargo test --workspace --bins --tests --locked --no-fail-fast "$@" -- --show-output 2>&1 |
+        tee "$log" || status=$?
+    python3 tests/house/skipped.py --log "$log"
+fi
+cargo test --workspace --doc --locked --quiet || status=$?
+exit "$status"

@@ -1,0 +1,8 @@
+//! The whole pipeline, stage by stage, as a user runs it: on made-up images and on slices of real
+//! ones.
+
+#![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
+
+mod real;
+mod stages;
+mod synthetic;

@@ -1,0 +1,6 @@
+//! The same question gets the same answer: however the work is spread, and after a kill.
+
+#![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
+
+mod audit;
+mod resume;

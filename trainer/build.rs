@@ -1,0 +1,11 @@
+//! Where the program finds libtorch when it starts: the folder that it was linked against.
+
+use std::path::Path;
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-changed=build.rs");
+    let Some(libtorch) = std::env::var_os("LIBTORCH") else { return };
+    let folder = Path::new(&libtorch).join("lib");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
+}
