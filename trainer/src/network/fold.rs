@@ -110,9 +110,9 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use rift_models::arch::ArchSpec;
-    use tch::{Device, Kind};
+    use tch::{Device, Kind, Reduction};
 
-    use super::super::{Mode, input_gradient};
+    use super::super::{Mode, cross_entropy, gradient_of};
     use super::*;
 
     #[test]
@@ -127,12 +127,14 @@ mod tests {
             let is_norm = |node: &&Node| matches!(node.op, Op::BatchNorm2d { .. });
             assert_eq!(folded.graph().nodes.iter().filter(is_norm).count(), left, "{name}");
             let labels = Tensor::from_slice(&[1i64, 2]);
+            let loss = |logits: &Tensor| cross_entropy(logits, &labels, Reduction::Sum);
             let [ours, theirs] =
-                [&folded, &network].map(|network| input_gradient(network, &x, &labels).unwrap());
+                [&folded, &network].map(|network| gradient_of(network, &x, loss).unwrap());
             for (ours, theirs) in [(ours.0, theirs.0), (ours.1, theirs.1)] {
-                let error = (&ours - &theirs).abs().max().double_value(&[]);
-                let scale = theirs.abs().max().double_value(&[]);
-                assert!(error < 1e-4 * scale, "{name}: {error} of {scale}");
+                // In the mean: a ReLU whose input is zero but for rounding may flip, and with it
+                // single values of the gradient.
+                let error = ((&ours - &theirs).norm() / theirs.norm()).double_value(&[]);
+                assert!(error < 1e-3, "{name}: {error}");
             }
         }
     }
