@@ -260,7 +260,9 @@ fn bad_arguments_are_one_line() {
         ("--step", "0", "moves nothing"),
         ("--norm", "l3", "linf"),
         ("--split", "tset", "tset"),
-        ("--threads", "0", "at least 1"),
+        ("--threads", "0", "from 1 to 1024"),
+        ("--batch-size", "1000000000000", "from 1 to 1024"),
+        ("--restarts", "0", "at least 1"),
         ("--attack", "fgsm", "pgd"),
         ("--min-robust-accuracy", "45", "from 0 to 1"),
     ] {
