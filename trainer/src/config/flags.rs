@@ -92,6 +92,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "N", env = "RIFT_VALIDATION_STEPS")]
     pub(super) validation_steps: Option<usize>,
     /// The seed of weights, order, augmentation and noise.
-    #[arg(long, env = "RIFT_SEED")]
+    // TOML's integers are signed.
+    #[arg(long, env = "RIFT_SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub(super) seed: Option<u64>,
 }
