@@ -46,7 +46,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "N", env = "RIFT_BATCH_SIZE")]
     pub(super) batch_size: Option<usize>,
     /// The first learning rate, or the peak of the cycle.
-    #[arg(long, value_name = "RATE", env = "RIFT_LEARNING_RATE")]
+    #[arg(long = "lr", visible_alias = "learning-rate", value_name = "RATE", env = "RIFT_LR")]
     pub(super) learning_rate: Option<f64>,
     /// The shape of the learning rate: `steps` or `one-cycle`.
     #[arg(long, env = "RIFT_SCHEDULE")]
