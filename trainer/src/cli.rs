@@ -20,6 +20,8 @@ pub struct Cli {
 /// What the program does: one variant and one file in `commands/` each.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Train a network, adversarially by default.
+    Train(Box<commands::train::TrainArgs>),
     /// Measure how much robustness hangs on each module.
     Mrc(commands::mrc::MrcArgs),
     /// Fine-tune a module on clean images.
@@ -43,6 +45,7 @@ impl Command {
     /// In one line of causes for the user.
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
+            Self::Train(args) => commands::train::run(&args),
             Self::Mrc(args) => commands::mrc::run(&args),
             Self::Finetune(args) => commands::finetune::run(&args),
             Self::Interpolate(args) => commands::interpolate::run(&args),

@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod data;
 pub mod import;
 pub mod network;

@@ -2,8 +2,10 @@
 
 mod ball;
 pub mod pgd;
+mod quarter;
 
-pub use pgd::{Outcome, attack, craft};
+pub use pgd::{Outcome, attack, craft, craft_by};
+pub use quarter::quarter;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use serde::Serialize;
 
+use crate::attack::quarter;
 use crate::cli::{DataArgs, MachineArgs};
 use crate::data::ImageSet;
 use crate::network::{Network, to_array};
@@ -103,7 +104,7 @@ impl AttackArgs {
         };
         let step = match &self.step {
             Some(step) => step.clone(),
-            None => (f64::from(eps.value()) / 4.0).to_string().parse()?,
+            None => quarter(&eps)?,
         };
         let spec = AttackSpec {
             norm,

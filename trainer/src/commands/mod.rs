@@ -8,6 +8,7 @@ pub mod interpolate;
 pub mod mrc;
 pub mod rift;
 mod source;
+pub mod train;
 
 use rift_models::artifact::CheckpointMeta;
 use rift_models::dataset::Dataset;

@@ -40,10 +40,15 @@ impl Progress {
         self.0.set_message(message.into());
     }
 
-    /// Removes the bar and leaves `line` in its place.
-    pub fn finish(&self, line: impl AsRef<str>) {
+    /// `images` were done before the bar began; they do not count for rate and time left.
+    pub fn start_at(&self, images: usize) {
+        self.0.set_position(images as u64);
+        self.0.reset_eta();
+    }
+
+    /// Puts a line above the bar; nothing where there is no bar.
+    pub fn line(&self, line: impl AsRef<str>) {
         self.0.println(line);
-        self.0.finish_and_clear();
     }
 }
 

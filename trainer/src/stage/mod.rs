@@ -8,5 +8,11 @@ pub mod rift;
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod state;
+pub mod train;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
+pub use train::{Job, TrainError, Training};
+
+#[cfg(test)]
+mod tests;

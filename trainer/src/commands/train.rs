@@ -1,0 +1,156 @@
+//! `rift-trainer train`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use rift_models::arch::ArchSpec;
+use rift_models::artifact::{Accuracy, CheckpointMeta, Digest, Lineage, atomic};
+use rift_models::dataset::{Dataset, Request, Split};
+use serde::Serialize;
+use tch::Device;
+
+use crate::cli::MachineArgs;
+use crate::config::{Preset, SettingFlags, Settings};
+use crate::data::ImageSet;
+use crate::record::{EpochMetrics, Progress};
+use crate::stage::train::{BEST, SETTINGS};
+use crate::stage::{Job, Training};
+
+/// Arguments of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The settings to start from.
+    #[arg(long, value_enum, default_value_t, env = "RIFT_PRESET")]
+    preset: Preset,
+    /// A file with settings; flags go before it. The resolved settings are saved as `run.toml`.
+    #[arg(long, value_name = "FILE", env = "RIFT_CONFIG")]
+    config: Option<PathBuf>,
+    /// The folder of the run: `at.safetensors` (the best epoch), `last.safetensors`,
+    /// `metrics.jsonl`, `run.toml`, and the state to resume from.
+    #[arg(long, value_name = "RUN", env = "RIFT_OUT")]
+    out: PathBuf,
+    /// Go on with the training in the folder; start one where there is none.
+    #[arg(long, env = "RIFT_RESUME", value_parser = clap::builder::FalseyValueParser::new())]
+    resume: bool,
+    /// Write the result as JSON.
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Settings")]
+    settings: SettingFlags,
+    #[command(flatten, next_help_heading = "Machine")]
+    machine: MachineArgs,
+}
+
+/// What `--json` holds.
+#[derive(Debug, Serialize)]
+struct TrainReport<'a> {
+    checkpoint: PathBuf,
+    digest: Digest,
+    epochs: usize,
+    best: &'a EpochMetrics,
+    clean: Accuracy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    robust: Option<Accuracy>,
+}
+
+/// Runs `train`.
+///
+/// # Errors
+/// If the settings, the images or the run's folder do not allow it.
+pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
+    let own = args.out.join(SETTINGS);
+    let file = match &args.config {
+        Some(file) => Some(file.as_path()),
+        None => (args.resume && own.exists()).then_some(own.as_path()),
+    };
+    let mut settings = Settings::resolve(args.preset, file, &args.settings)?;
+    let device = args.machine.start()?;
+    let train = Dataset::open(&settings.data, &Request::new(Split::Train).limit(settings.limit))?;
+    let request = Request::new(Split::Validation).limit(settings.validation_limit);
+    let validation = Dataset::open(&settings.data, &request)?;
+    let meta = describe(&mut settings, &train)?;
+    let graph = meta.arch.build()?;
+    settings.attack().validate(train.input().iter().product())?;
+    let training = Training::open(
+        Job {
+            graph,
+            meta,
+            train: image_set(&train, device)?,
+            data: train.digest.clone(),
+            validation: image_set(&validation, device)?,
+            run: args.out.clone(),
+            device,
+            settings: settings.clone(),
+        },
+        args.resume,
+    )?;
+    finish(args, &settings, training)
+}
+
+fn image_set(dataset: &Dataset, device: Device) -> anyhow::Result<ImageSet> {
+    ImageSet::new(dataset, device).with_context(|| format!("the {} images", dataset.split))
+}
+
+/// The checkpoint's description; what the settings leave open is taken from the images and set.
+fn describe(settings: &mut Settings, train: &Dataset) -> anyhow::Result<CheckpointMeta> {
+    let (mean, std) = train.mean_and_std();
+    let mean = settings.mean.get_or_insert(mean).clone();
+    // A channel that never changes has nothing to divide by.
+    let std = std.into_iter().map(|std| if std > 0.0 { std } else { 1.0 }).collect();
+    let std = settings.std.get_or_insert(std).clone();
+    let spec = ArchSpec::new(&settings.arch, train.input(), train.class_count());
+    let arch = ArchSpec { width: settings.width, mean, std, ..spec };
+    let lineage = Lineage {
+        made_by: format!("rift-trainer {} train", env!("CARGO_PKG_VERSION")),
+        parents: [("data".to_owned(), train.digest.clone())].into(),
+        settings: serde_json::to_value(&*settings)?,
+        ancestors: [].into(),
+    };
+    let threat = settings.method.is_adversarial().then(|| settings.attack());
+    Ok(CheckpointMeta::new(arch, train.classes.clone(), threat, lineage))
+}
+
+/// Trains the epochs that are left and says what came of it.
+fn finish(
+    args: &TrainArgs,
+    settings: &Settings,
+    mut training: Training,
+) -> anyhow::Result<ExitCode> {
+    let images = training.images_per_epoch();
+    let progress = Progress::new("train", images * settings.epochs, args.machine.quiet);
+    progress.start_at(images * training.epochs().len());
+    while !training.is_finished() {
+        let line = training.epoch(&progress)?.describe(settings.epochs);
+        progress.line(line);
+    }
+    drop(progress);
+    training.write_last()?;
+    let best = training.best().context("the run has no best epoch")?;
+    let checkpoint = args.out.join(BEST);
+    let report = TrainReport {
+        digest: Digest::of_file(&checkpoint)?,
+        checkpoint,
+        epochs: settings.epochs,
+        best,
+        clean: Accuracy::new(best.validation_clean, best.validation_n),
+        robust: best.validation_robust.map(|robust| Accuracy::new(robust, best.validation_n)),
+    };
+    if let Some(path) = &args.json {
+        atomic::write_json(path, &report)?;
+    }
+    print(&report, settings)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(report: &TrainReport<'_>, settings: &Settings) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:<24} {} of {}", "best epoch", report.best.epoch, report.epochs)?;
+    writeln!(out, "{:<24} {}", "clean (validation)", report.clean)?;
+    if let Some(robust) = &report.robust {
+        writeln!(out, "{:<24} {robust}", settings.validation_attack().label())?;
+    }
+    writeln!(out, "{:<24} {}", "checkpoint", report.checkpoint.display())
+}

@@ -1,0 +1,5 @@
+//! The program from outside, on synthetic images.
+#![expect(clippy::unwrap_used, reason = "tests say what they expect with `unwrap`")]
+
+mod program;
+mod train;
