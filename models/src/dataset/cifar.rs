@@ -33,6 +33,15 @@ impl Kind {
         }
     }
 
+    /// Bytes of a published file, for messages.
+    fn published(self, half: Half) -> u64 {
+        match (self, half) {
+            (Self::Ten, _) => 30_730_000,
+            (Self::Hundred, Half::Train) => 153_700_000,
+            (Self::Hundred, Half::Test) => 30_740_000,
+        }
+    }
+
     fn record(self) -> usize {
         self.label_bytes() + SHAPE.len()
     }
@@ -124,7 +133,7 @@ impl Layout for Files {
         let mut labels = Vec::new();
         let mut records = Vec::new();
         for path in paths {
-            let bytes = read(path, record)?;
+            let bytes = read(path, kind, half)?;
             for (row, record) in bytes.chunks_exact(record).enumerate() {
                 let label = usize::from(record[kind.label_bytes() - 1]);
                 if label >= self.classes.len() {
@@ -149,13 +158,14 @@ impl Layout for Files {
 }
 
 /// A file's bytes, a whole number of records.
-fn read(path: &Path, record: usize) -> Result<Vec<u8>, DatasetError> {
+fn read(path: &Path, kind: Kind, half: Half) -> Result<Vec<u8>, DatasetError> {
     let bytes = fs::read(path).map_err(DatasetError::read(path))?;
+    let record = kind.record();
     if bytes.is_empty() || bytes.len() % record != 0 {
-        let whole = bytes.len().div_ceil(record).max(1) * record;
+        let published = kind.published(half);
         return Err(DatasetError::Length {
             path: path.to_owned(),
-            expected: format!("{whole} bytes (records of {record})"),
+            expected: format!("a multiple of {record} bytes ({published} in the published file)"),
             found: bytes.len() as u64,
         });
     }
@@ -211,7 +221,9 @@ mod tests {
         let folder = folder(&[("data_batch_1.bin", &bytes[..3000])]);
         let text = failure(folder.path());
         assert!(text.contains("data_batch_1.bin` is truncated"), "{text}");
-        assert!(text.contains("expected 3073 bytes (records of 3073), found 3000 bytes"), "{text}");
+        let expected =
+            "a multiple of 3073 bytes (30730000 in the published file), found 3000 bytes";
+        assert!(text.contains(expected), "{text}");
         add(folder.path(), "data_batch_1.bin", b"");
         assert!(failure(folder.path()).contains("found 0 bytes"));
         add(folder.path(), "data_batch_1.bin", &[record(&[3]), record(&[10])].concat());

@@ -82,7 +82,10 @@ pub enum DatasetError {
         found: String,
     },
     /// A label that is no class.
-    #[error("label `{label}` in row {row} of `{path}` is out of range, expected 0 to {}", classes - 1)]
+    #[error(
+        "label `{label}` in row {row} of `{path}` is out of range, expected 0 to {}",
+        classes.saturating_sub(1)
+    )]
     Label {
         /// The file.
         path: PathBuf,

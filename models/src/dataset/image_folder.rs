@@ -69,13 +69,13 @@ impl Folders {
     }
 }
 
-/// Whether two folders at least hold images, and none lies beside them.
+/// Whether two folders at least hold images.
 fn holds_classes(listing: &Listing) -> Result<bool, DatasetError> {
     let mut classes = 0;
     for name in &listing.folders {
         classes += usize::from(!images_below(&listing.join(name), DEPTH)?.is_empty());
         if classes == 2 {
-            return Ok(!listing.files.iter().any(|name| is_image(name)));
+            return Ok(true);
         }
     }
     Ok(false)

@@ -7,7 +7,8 @@
 //! with; `validation` and `valid` serve as the test half where there is no `test`. Files of other
 //! names are one labelled part.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ::parquet::basic::Type as Physical;
@@ -159,6 +160,7 @@ impl Table {
             let expected = format!("at most {MOST_ROWS} rows");
             return Err(DatasetError::content(path, expected, rows.to_string()));
         }
+        check_chunks(path, &reader, [image, label])?;
         let label_name = columns[label].clone();
         let defined = (schema.column(image).max_def_level(), schema.column(label).max_def_level());
         Ok(Self { path: path.to_owned(), reader, image, label, label_name, defined })
@@ -229,7 +231,7 @@ impl Table {
         for (chunk, wanted) in rows.chunks(CHUNK).enumerate() {
             let mut images = Vec::with_capacity(wanted.len());
             for run in wanted.chunk_by(|a, b| a + 1 == *b) {
-                cells.column.skip_records(run[0] - at).map_err(of(&self.path))?;
+                guarded(|| cells.column.skip_records(run[0] - at)).map_err(of(&self.path))?;
                 at = run[0] + run.len();
                 images.extend(read_run(&mut cells, run.len()).map_err(of(&self.path))?);
             }
@@ -250,6 +252,30 @@ fn of(path: &Path) -> impl Fn(ParquetError) -> DatasetError + '_ {
     move |source| DatasetError::Parquet { path: path.to_owned(), source }
 }
 
+/// Checks that the pages of the columns lie inside the file: the crate panics on negative ranges.
+fn check_chunks(
+    path: &Path,
+    reader: &SerializedFileReader<File>,
+    columns: [usize; 2],
+) -> Result<(), DatasetError> {
+    let length = fs::metadata(path).map_err(DatasetError::read(path))?.len();
+    for group in reader.metadata().row_groups() {
+        for column in columns.map(|column| group.column(column)) {
+            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let end = start.checked_add(column.compressed_size());
+            let inside = start >= 0
+                && column.compressed_size() >= 0
+                && end.is_some_and(|end| end as u64 <= length);
+            if !inside {
+                let expected = format!("pages inside the file's {length} bytes");
+                let found = format!("{} bytes from {start}", column.compressed_size());
+                return Err(DatasetError::content(path, expected, found));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A column without repetition, read cell by cell.
 struct Cells<T: DataType> {
     column: ColumnReaderImpl<T>,
@@ -263,13 +289,22 @@ impl<T: DataType> Cells<T> {
     }
 }
 
+/// Makes an error of a panic, which the crate answers some damaged pages with.
+///
+/// The reader is not used again after an error, so a state left half-way is never seen.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    let damaged = |_| Err(ParquetError::General("a page is damaged".to_owned()));
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(damaged)
+}
+
 /// Reads exactly `n` cells.
 fn read_run<T: DataType>(
     cells: &mut Cells<T>,
     n: usize,
 ) -> Result<Vec<Option<T::T>>, ParquetError> {
     let (mut levels, mut values) = (Vec::new(), Vec::new());
-    let (read, _, _) = cells.column.read_records(n, Some(&mut levels), None, &mut values)?;
+    let (read, _, _) =
+        guarded(|| cells.column.read_records(n, Some(&mut levels), None, &mut values))?;
     if read != n {
         return Err(ParquetError::General(format!("expected {n} rows, found {read}")));
     }

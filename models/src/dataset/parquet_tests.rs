@@ -169,3 +169,21 @@ fn what_is_wrong_is_named() {
         assert!(failure(folder.path()).starts_with("cannot read the Parquet file `"));
     }
 }
+
+#[test]
+fn damaged_bytes_are_errors_or_other_images_but_never_a_panic() {
+    let folder = folder(&[]);
+    let path = folder.path().join("test.parquet");
+    write(&path, HUB, Some(NAMES), &[row(1, 0), row(2, 1), row(3, 1)]);
+    let whole = std::fs::read(&path).unwrap();
+    let mut errors = 0;
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        for damage in [0xff, 0x01, 0x80] {
+            bytes[at] = whole[at] ^ damage;
+            std::fs::write(&path, &bytes).unwrap();
+            errors += usize::from(open(&path, Split::Test).is_err());
+        }
+    }
+    assert!(errors > whole.len(), "{errors} of {}", 3 * whole.len());
+}

@@ -100,3 +100,26 @@ impl Pixels {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_floats_agree() {
+        let bytes = Array4::from_shape_fn((5, 2, 3, 4), |(n, c, h, w)| {
+            (n * 97 + c * 31 + h * 7 + w * 3) as u8
+        });
+        let floats = Pixels::Floats(bytes.mapv(|byte| f32::from(byte) / 255.0));
+        let bytes = Pixels::Bytes(bytes);
+        assert_eq!(bytes.floats([4, 0].into_iter()), floats.floats([4, 0].into_iter()));
+        let ((mean, std), (other_mean, other_std)) = (bytes.mean_and_std(), floats.mean_and_std());
+        for (a, b) in mean.iter().chain(&std).zip(other_mean.iter().chain(&other_std)) {
+            assert!((a - b).abs() < 1e-6);
+        }
+        let plane: Vec<f32> =
+            bytes.floats(0..5).index_axis(ndarray::Axis(1), 1).iter().copied().collect();
+        let expected = plane.iter().sum::<f32>() / 60.0;
+        assert!((mean[1] - expected).abs() < 1e-6, "{} {expected}", mean[1]);
+    }
+}

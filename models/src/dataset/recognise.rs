@@ -48,7 +48,8 @@ impl Listing {
             Self { path: path.to_owned(), files: BTreeSet::new(), folders: BTreeSet::new() };
         for entry in fs::read_dir(path).map_err(DatasetError::read(path))? {
             let entry = entry.map_err(DatasetError::read(path))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            // A name that is no text cannot be opened by its replacement: an error where it matters.
+            let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') {
                 continue;
             }
