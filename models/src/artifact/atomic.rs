@@ -72,7 +72,7 @@ pub fn write_with(
 /// Writes `value` to `path` as indented JSON with a final line break.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<Digest, AtomicError> {
     let mut bytes =
         serde_json::to_vec_pretty(value).map_err(io::Error::other).map_err(failed(path))?;

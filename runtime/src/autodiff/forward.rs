@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use rift_models::onnx::proto::{ModelProto, TensorProto, ValueInfoProto};
+use rift_models::onnx::proto::{ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use rift_models::onnx::{DataType, Dim, GraphIndex, Model, TensorType};
 
 use super::error::AutodiffError;
 use super::interface::Interface;
-use crate::session::trace::Trace;
+use crate::session::trace::{Length, Trace};
 
 /// The names of the inputs and outputs that a gradient graph adds, except `logits`.
 const ADDED: [&str; 5] = ["loss", "input_gradient", "labels", "targets", "cotangent"];
@@ -46,9 +46,12 @@ impl Forward {
             let declared = TensorType { element: DataType::Float, dims };
             graph.output = vec![declared.declare(&interface.logits.value)];
         }
+        let mut trace = trace.clone();
+        if trace.get(&interface.logits.value).is_some_and(|t| t.shape.len() > 2) {
+            flatten(&mut proto, &mut trace, &mut interface.logits.value);
+        }
         let renamed = renaming(&proto, &interface);
         rename(&mut proto, &renamed);
-        let mut trace = trace.clone();
         trace.rename(&renamed);
         "logits".clone_into(&mut interface.logits.value);
         Ok(Self { model: Model::from_proto(proto)?, trace, interface, classes })
@@ -58,14 +61,38 @@ impl Forward {
 fn classes(trace: &Trace, interface: &Interface) -> Result<usize, AutodiffError> {
     let logits = trace.get(&interface.logits.value);
     let classes = match logits.map(|t| t.shape.as_slice()) {
-        Some([_, classes]) => classes.fixed().filter(|n| *n >= 1),
+        Some([_, classes, rest @ ..]) if rest.iter().all(|l| *l == Length::Fixed(1)) => {
+            classes.fixed().filter(|n| *n >= 1)
+        }
         _ => None,
     };
     classes.ok_or_else(|| {
-        let dims = logits.map_or(0, |t| t.shape.len());
-        let found = format!("`{}` with {dims} dimensions", interface.logits.value);
+        let shape: Vec<String> =
+            logits.iter().flat_map(|t| &t.shape).map(ToString::to_string).collect();
+        let found = format!("`{}` [{}]", interface.logits.value, shape.join(", "));
         AutodiffError::Interface { expected: "logits float[N, classes]", found }
     })
+}
+
+/// Makes `N × classes` of `N × classes × 1 × 1`, as networks that end in a global pool give it.
+fn flatten(proto: &mut ModelProto, trace: &mut Trace, logits: &mut String) {
+    let Some(graph) = &mut proto.graph else { return };
+    let mut flat = format!("{logits}_flat");
+    while trace.get(&flat).is_some() {
+        flat.push('_');
+    }
+    graph.node.push(NodeProto {
+        op_type: Some("Flatten".to_owned()),
+        name: Some(flat.clone()),
+        input: vec![logits.clone()],
+        output: vec![flat.clone()],
+        ..NodeProto::default()
+    });
+    for output in &mut graph.output {
+        output.name = Some(flat.clone());
+    }
+    trace.note_flattened(logits, &flat);
+    *logits = flat;
 }
 
 /// New names for what stands where the gradient graph's own names go.

@@ -69,6 +69,7 @@ fn logits(index: &GraphIndex<'_>, output: &str) -> Logits {
         let Some(source) = node.input.first() else { break };
         match node.op_type() {
             "Identity" => value = source,
+            // The last axis is the classes' where there are two; the graph is refused where it is not.
             "Softmax" | "LogSoftmax" if is_over_classes(Attributes::of(node)) => {
                 tracing::debug!(node = node_label(node), "differentiating before the softmax");
                 return Logits { value: source.clone(), before_softmax: true };

@@ -5,6 +5,7 @@
 //! follows the batch is then known, and so is every small whole number that does not.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ndarray::{ArrayD, IxDyn};
 use ort::environment::Environment;
@@ -62,6 +63,16 @@ impl Length {
         match self {
             Self::Fixed(length) => Some(length),
             Self::Batch | Self::Varies => None,
+        }
+    }
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(length) => write!(f, "{length}"),
+            Self::Batch => f.write_str("N"),
+            Self::Varies => f.write_str("?"),
         }
     }
 }
@@ -131,6 +142,14 @@ impl Trace {
     /// The whole numbers in `value`, if they are few and the same in every run.
     pub fn integers(&self, value: &str) -> Option<&[i64]> {
         self.integers.get(value).map(Vec::as_slice)
+    }
+
+    /// Adds `flat`, which is `value` without all but its first two dimensions, each of length 1.
+    pub(crate) fn note_flattened(&mut self, value: &str, flat: &str) {
+        if let Some(mut traced) = self.values.get(value).cloned() {
+            traced.shape.truncate(2);
+            self.values.insert(flat.to_owned(), traced);
+        }
     }
 
     /// Gives values other names, all at once.

@@ -1,6 +1,6 @@
 //! Convolutions.
 
-use ndarray::{ArrayD, Axis, IxDyn, Slice};
+use ndarray::{ArrayD, Axis, IxDyn};
 use rift_models::onnx::{GraphBuilder, attribute, tensor};
 
 use super::window::Window;
@@ -90,15 +90,15 @@ fn reverse_weight(weight: &ArrayD<f32>, group: usize) -> Result<ArrayD<f32>, Ref
     let shape = weight.shape();
     let (outputs, inputs) = (shape[0] / group, shape[1]);
     let grouped: Vec<usize> = [&[group, outputs, inputs], &shape[2..]].concat();
-    let mut swapped =
-        weight.to_shape(IxDyn(&grouped)).map_err(|error| Refusal(error.to_string()))?.into_owned();
+    let grouped = weight.to_shape(IxDyn(&grouped)).map_err(|error| Refusal(error.to_string()))?;
+    let mut swapped = grouped.view();
     swapped.swap_axes(1, 2);
     for axis in 3..swapped.ndim() {
-        swapped.slice_axis_inplace(Axis(axis), Slice::new(0, None, -1));
+        swapped.invert_axis(Axis(axis));
     }
     let reversed: Vec<usize> = [&[group * inputs, outputs], &shape[2..]].concat();
-    let swapped = swapped.as_standard_layout().into_owned();
-    swapped.into_shape_with_order(IxDyn(&reversed)).map_err(|error| Refusal(error.to_string()))
+    let values = swapped.iter().copied().collect();
+    ArrayD::from_shape_vec(IxDyn(&reversed), values).map_err(|error| Refusal(error.to_string()))
 }
 
 #[cfg(test)]

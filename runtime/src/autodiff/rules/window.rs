@@ -68,7 +68,8 @@ impl Window {
 
     fn same_pads(&mut self, more_at_end: bool) {
         for axis in 0..self.kernel.len() {
-            let needed = (self.output[axis] - 1) * self.strides[axis] + self.reach(axis);
+            let needed =
+                self.output[axis].saturating_sub(1) * self.strides[axis] + self.reach(axis);
             let total = needed.saturating_sub(self.input[axis]);
             let (less, more) = (total / 2, total - total / 2);
             (self.pads_begin[axis], self.pads_end[axis]) =
