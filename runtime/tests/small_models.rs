@@ -86,6 +86,18 @@ pub(crate) fn linear_net() -> Model {
     finish(builder, &flat, INPUT.iter().product(), None)
 }
 
+/// A fully convolutional network, whose logits are N×K×1×1.
+pub(crate) fn positions_net() -> Model {
+    let (mut builder, image) = begin();
+    let weight = Array4::from_shape_vec((CLASSES, 3, 8, 8), numbers(4, CLASSES * 192, 0.5));
+    let weight = builder.array("weight", &weight.unwrap());
+    builder.node_making("logits", "Conv", &[&image, &weight], vec![]).unwrap();
+    let one = Dim::Fixed(1);
+    let dims = [Dim::free("N"), Dim::Fixed(CLASSES), one.clone(), one];
+    builder.output("logits", DataType::Float, &dims);
+    builder.finish().unwrap()
+}
+
 /// A model from images to images.
 pub(crate) fn image_to_image() -> Model {
     let (mut builder, image) = begin();

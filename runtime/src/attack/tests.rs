@@ -17,6 +17,25 @@ struct Analytic {
     largest_batch: usize,
 }
 
+/// An oracle whose gradient pass gives logits that are off: a different model's, or not a number.
+struct Misleading(Analytic, f32);
+
+impl Oracle for Misleading {
+    fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError> {
+        self.0.logits(images)
+    }
+
+    fn loss_gradient(
+        &mut self,
+        images: &ArrayView4<f32>,
+        labels: &[usize],
+    ) -> Result<Gradient, OracleError> {
+        let mut answer = self.0.loss_gradient(images, labels)?;
+        answer.logits.fill(self.1);
+        Ok(answer)
+    }
+}
+
 fn uniform(seed: u64, n: usize) -> Vec<f32> {
     let mut out = vec![0.0; n];
     let key = noise::NoiseKey { seed, attack: "test", restart: 0 };
@@ -254,6 +273,53 @@ fn restarts_go_on_over_the_survivors() {
             assert_eq!(b.gradients, 10);
         }
     }
+}
+
+#[test]
+fn the_served_model_alone_decides_what_is_broken() {
+    // Every iterate is doubtful, so every one is judged; what stays robust is walked to the end.
+    for useless in [0.0, f32::NAN] {
+        let mut oracle = Analytic::new(5, true);
+        let settings = AttackSpec { restarts: 2, ..spec(Norm::Linf, "0.03", "0.01", 4) };
+        let honest = attack(&mut oracle, 60, &settings, 8);
+        let (images, labels) = labelled(&mut oracle, 60);
+        let samples = Labelled { images: images.view(), labels: &labels };
+        let pgd = Pgd { spec: &settings, input: INPUT, batch: 8 };
+        let mut misleading = Misleading(oracle, useless);
+        let mut outcomes = Vec::new();
+        let queue = Queue::new((0..60).collect());
+        pgd.run(&mut misleading, &samples, &queue, |outcome| outcomes.push(outcome)).unwrap();
+        outcomes.sort_by_key(|outcome| outcome.index);
+        assert!(broken(&honest) > 5 && broken(&honest) < 55, "{}", broken(&honest));
+        for (a, b) in honest.iter().zip(&outcomes) {
+            assert_eq!((a.broken, &a.image, a.gradients), (b.broken, &b.image, b.gradients));
+            assert!(a.forwards <= b.forwards);
+        }
+    }
+}
+
+#[test]
+fn a_failing_model_ends_the_attack() {
+    struct Failing;
+    impl Oracle for Failing {
+        fn logits(&mut self, _: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError> {
+            Err("out of memory".into())
+        }
+
+        fn loss_gradient(
+            &mut self,
+            _: &ArrayView4<f32>,
+            _: &[usize],
+        ) -> Result<Gradient, OracleError> {
+            Err("out of memory".into())
+        }
+    }
+    let images = images(3);
+    let samples = Labelled { images: images.view(), labels: &[0, 1, 2] };
+    let settings = AttackSpec::paper();
+    let pgd = Pgd { spec: &settings, input: INPUT, batch: 2 };
+    let error = pgd.run(&mut Failing, &samples, &Queue::new(vec![0, 1, 2]), |_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "out of memory");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{AuditError, Measured, Plan, Stage, check_data, measure, report, warn
 use crate::attack::gradient;
 use crate::attack::oracle::prediction;
 use crate::session::{Classifier, Pool, SessionOptions};
-use crate::small_models::{INPUT, bundle, conv_net, linear_net};
+use crate::small_models::{INPUT, bundle, conv_net, linear_net, positions_net};
 
 /// A radius in which some images break and some do not.
 const LINF: &str = "12/255";
@@ -141,6 +141,14 @@ fn the_gradient_is_that_of_the_served_model() {
         let found = f64::from(answer.gradient[[image, c, h, w]]);
         assert!((expected - found).abs() < 1e-3 * (1.0 + expected.abs()), "{expected} {found}");
     }
+}
+
+#[test]
+fn logits_at_one_position_can_be_attacked() {
+    let (_folder, classifier) = classifier(&positions_net());
+    let data = data(&classifier, 30);
+    let measured = audit(&classifier, &data, &plan(Norm::Linf, LINF, 1), 2);
+    assert!(measured.robust.correct < measured.clean.correct);
 }
 
 #[test]

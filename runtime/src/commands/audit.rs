@@ -1,7 +1,6 @@
 //! `rift-runtime audit`.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -208,15 +207,13 @@ fn save(
     }
     let y: Array1<i64> = data.labels.iter().map(|label| *label as i64).collect();
     let index: Array1<i64> = (0..data.len() as i64).collect();
-    let fill = |file: &mut File| {
-        let mut npz = NpzWriter::new_compressed(file);
-        npz.add_array("x", &x).map_err(io::Error::other)?;
-        npz.add_array("y", &y).map_err(io::Error::other)?;
-        npz.add_array("index", &index).map_err(io::Error::other)?;
-        npz.finish().map_err(io::Error::other)?;
-        Ok(())
-    };
-    Ok(atomic::write_with(path, fill)?)
+    // In memory first: the archive's writer complains on standard error when a disk is full.
+    let mut npz = NpzWriter::new_compressed(Cursor::new(Vec::new()));
+    npz.add_array("x", &x)?;
+    npz.add_array("y", &y)?;
+    npz.add_array("index", &index)?;
+    atomic::write(path, npz.finish()?.get_ref())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -67,7 +67,10 @@ fn gather(classifier: &Classifier) -> Info<'_> {
         digest: classifier.digest(),
         input: classifier.input(),
         classes: (0..classifier.classes()).map(|class| classifier.class_name(class)).collect(),
-        producer: format!("{} {}", proto.producer_name(), proto.producer_version()),
+        producer: match proto.producer_name() {
+            "" => "an unnamed program".to_owned(),
+            name => format!("{name} {}", proto.producer_version()).trim().to_owned(),
+        },
         opset: model.opset(),
         nodes: graph.node.len(),
         parameters: graph.initializer.iter().map(|tensor| size(&tensor.dims)).sum(),
@@ -91,10 +94,7 @@ fn print(info: &Info, bundle: Option<&Bundle>, out: &mut dyn Write) -> std::io::
     writeln!(
         out,
         "graph       {} nodes, {} stored numbers, opset {}, by {}",
-        info.nodes,
-        info.parameters,
-        info.opset,
-        info.producer.trim()
+        info.nodes, info.parameters, info.opset, info.producer
     )?;
     let operators: Vec<String> =
         info.operators.iter().map(|(name, count)| format!("{name} {count}")).collect();

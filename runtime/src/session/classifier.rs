@@ -222,7 +222,8 @@ impl Signature {
             .and_then(|value| value.dtype().tensor_shape().map(|shape| shape.to_vec()))
             .unwrap_or_default();
         let classes = match shape[..] {
-            [n, k] if n == batch as i64 && k > 1 => k as usize,
+            // Fully convolutional networks leave a position: N×K×1×1.
+            [n, k] | [n, k, 1, 1] if n == batch as i64 && k > 1 => k as usize,
             _ => {
                 let found =
                     format!("found output `{output_name}` of shape {shape:?} for {batch} images");
@@ -276,7 +277,9 @@ fn logits_output(outputs: &[Outlet], path: &str) -> Result<String, SessionError>
         _ => return Err(found(format!("found {} outputs: {}", outputs.len(), list(outputs)))),
     };
     match output.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } if shape.len() == 2 => {
+        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. }
+            if shape.len() == 2 || (shape.len() == 4 && shape[2..].iter().all(|d| *d <= 1)) =>
+        {
             Ok(output.name().to_owned())
         }
         _ => Err(found(format!("found output {}", list(std::slice::from_ref(output))))),

@@ -8,6 +8,7 @@ use rift_models::onnx::Model;
 use super::{Classifier, Pool, Precaution, SessionError, SessionOptions, spread};
 use crate::small_models::{
     CLASSES, INPUT, NAMES, bundle, channels_last, conv_net, image_to_image, images, linear_net,
+    positions_net,
 };
 
 fn written(model: &Model) -> (tempfile::TempDir, PathBuf) {
@@ -78,7 +79,7 @@ fn what_is_no_classifier_is_said_to_be_none() {
 
 #[test]
 fn logits_depend_neither_on_the_batch_nor_on_the_threads() {
-    for model in [conv_net(None), linear_net()] {
+    for model in [conv_net(None), linear_net(), positions_net()] {
         let (_folder, path) = written(&model);
         let classifier = Classifier::open(&path).unwrap();
         let images = images(37);

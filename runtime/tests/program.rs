@@ -1,0 +1,360 @@
+//! The program from outside: what it prints, what it writes, how it ends.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
+
+mod small_models;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use image::{Rgb, RgbImage};
+use ndarray::{Array1, Array4};
+use ndarray_npy::NpzReader;
+use rift_models::artifact::AuditReport;
+use rift_models::dataset::{Dataset, Request, Split};
+use rift_models::onnx::Model;
+use small_models::{bundle, conv_net, image_to_image, linear_net};
+
+const DATA: &str = "synthetic:4x3x8x8";
+
+/// A folder with a model in it, and how the program is run there.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+struct Ended {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Place {
+    fn with(model: &Model) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        model.write(&folder.path().join("m.onnx")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rift-runtime"));
+        command.args(arguments).current_dir(self.folder.path());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RIFT_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        ended(&mut self.command(arguments))
+    }
+
+    /// Runs what must fail: one line on standard error, status 2, and no file.
+    fn fails(&self, arguments: &[&str]) -> String {
+        let before = self.names();
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, 2, "{arguments:?}: {} {}", ended.out, ended.err);
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+        assert!(ended.err.starts_with("error: "), "{}", ended.err);
+        assert_eq!(ended.out, "");
+        assert_eq!(self.names(), before);
+        ended.err
+    }
+}
+
+fn ended(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    Ended { code, out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn report(path: &Path) -> AuditReport {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The arguments of an audit that is over in no time.
+fn audit<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let few = ["audit", "m.onnx", "--data", DATA, "--limit", "24", "--steps", "4"];
+    [&few, more].concat()
+}
+
+#[test]
+fn info_tells_what_a_model_is() {
+    let place = Place::with(&conv_net(None));
+    let ended = place.run(&["info", "m.onnx", "--json", "info.json"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(ended.out.contains("cat, dog, frog, ship"), "{}", ended.out);
+    assert!(ended.out.contains("bare file"), "{}", ended.out);
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path("info.json")).unwrap()).unwrap();
+    assert_eq!(json["input"], serde_json::json!([3, 8, 8]));
+    bundle(place.folder.path(), &conv_net(None));
+    let ended = place.run(&["info", "bundle"]);
+    assert!(ended.code == 0 && ended.out.contains("files match the card"), "{}", ended.out);
+    assert!(!ended.out.contains("warning"), "{}", ended.out);
+}
+
+#[test]
+fn classify_ranks_the_classes_of_pictures() {
+    let place = Place::with(&conv_net(None));
+    let picture = RgbImage::from_fn(20, 14, |x, y| Rgb([x as u8 * 12, y as u8 * 18, 90]));
+    let names = ["a.png", "b.jpg", "c.webp", "d.bmp", "really-a.png.txt"];
+    for name in &names[..4] {
+        picture.save(place.path(name)).unwrap();
+    }
+    fs::copy(place.path("a.png"), place.path(names[4])).unwrap();
+    let arguments =
+        [&["classify", "m.onnx", "--top", "2", "--json", "c.json"], &names[..]].concat();
+    let ended = place.run(&arguments);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert_eq!(ended.out.lines().count(), 5 * 3, "{}", ended.out);
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path("c.json")).unwrap()).unwrap();
+    let probabilities: Vec<f64> = json["images"][0]["predictions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["probability"].as_f64().unwrap())
+        .collect();
+    assert_eq!(probabilities.len(), 4);
+    assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(probabilities.is_sorted_by(|a, b| a >= b));
+    // Without loss the same picture is the same in every format.
+    assert_eq!(json["images"][0]["predictions"], json["images"][3]["predictions"]);
+    assert_eq!(json["images"][0]["predictions"], json["images"][4]["predictions"]);
+}
+
+#[test]
+fn an_audit_is_the_same_for_any_batch_and_threads() {
+    let place = Place::with(&conv_net(None));
+    for (name, threads, batch) in [("a.json", "1", "16"), ("b.json", "2", "5")] {
+        let more = ["--json", name, "--threads", threads, "--batch-size", batch];
+        let ended = place.run(&audit(&more));
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        assert!(ended.out.contains("robust"), "{}", ended.out);
+    }
+    let (a, b) = (report(&place.path("a.json")), report(&place.path("b.json")));
+    assert_eq!(a.samples, b.samples);
+    assert_eq!((a.n, a.samples.len()), (24, 24));
+    assert_eq!(a.model.digest, b.model.digest);
+    assert!(a.warnings.iter().any(|w| w.contains("bare file")), "{:?}", a.warnings);
+}
+
+#[test]
+fn saved_images_lie_in_ball_and_box() {
+    let place = Place::with(&linear_net());
+    let more =
+        ["--save-adversarial", "adv.npz", "--norm", "l2", "--eps", "0.3", "--json", "a.json"];
+    let ended = place.run(&audit(&more));
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let mut npz = NpzReader::new(fs::File::open(place.path("adv.npz")).unwrap()).unwrap();
+    let x: Array4<f32> = npz.by_name("x").unwrap();
+    let y: Array1<i64> = npz.by_name("y").unwrap();
+    let index: Array1<i64> = npz.by_name("index").unwrap();
+    let request = Request::new(Split::Test).limit(24);
+    let data = Dataset::open(Path::new(DATA), &request).unwrap();
+    let report = report(&place.path("a.json"));
+    assert_eq!(x.dim(), (24, 3, 8, 8));
+    assert!(x.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
+    for (row, image) in x.outer_iter().enumerate() {
+        assert_eq!((index[row], y[row]), (row as i64, data.labels[row] as i64));
+        let clean = data.batch(row..row + 1);
+        let squares = image.iter().zip(&clean).map(|(a, b)| f64::from(a - b).powi(2));
+        let distance = squares.sum::<f64>().sqrt();
+        assert!(distance <= 0.3 + 1e-6, "{distance}");
+        if report.samples[row].broken_by.as_deref() == Some("pgd") {
+            assert!((distance - f64::from(report.samples[row].distance)).abs() < 1e-6);
+        }
+    }
+}
+
+#[test]
+fn a_threshold_that_is_missed_is_status_1() {
+    let place = Place::with(&linear_net());
+    let ended = place.run(&audit(&["--min-robust-accuracy", "1", "--json", "a.json"]));
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    assert!(ended.out.contains("at least 1 is asked for"), "{}", ended.out);
+    assert!(place.path("a.json").is_file());
+    let ended = place.run(&audit(&["--min-robust-accuracy", "0"]));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+}
+
+#[test]
+fn gradient_and_bench_end_well() {
+    let place = Place::with(&conv_net(None));
+    let ended = place.run(&["gradient", "m.onnx", "--out", "g.onnx"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let graph = Model::read(&place.path("g.onnx")).unwrap();
+    let names = |infos: &[rift_models::onnx::proto::ValueInfoProto]| {
+        infos.iter().map(|info| info.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&graph.graph().input), ["image", "cotangent"]);
+    assert_eq!(names(&graph.graph().output), ["logits", "input_gradient"]);
+    let arguments = ["bench", "m.onnx", "--repetitions", "1", "--threads", "1", "--json", "b.json"];
+    let ended = place.run(&arguments);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(place.path("b.json")).unwrap()).unwrap();
+    assert!(json["forward_and_gradient"]["median"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_bad_model_is_one_line() {
+    let place = Place::with(&image_to_image());
+    let message = place.fails(&["info", "none.onnx"]);
+    assert!(message.contains("`none.onnx`") && message.contains("No such file"), "{message}");
+    let message = place.fails(&audit(&["--json", "a.json"]));
+    assert!(message.contains("not an image classifier"), "{message}");
+    assert!(message.contains("[N, 3, 8, 8]") || message.contains("N, 3, 8, 8"), "{message}");
+    fs::write(place.path("m.onnx"), b"\x08\x08garbage").unwrap();
+    let message = place.fails(&["classify", "m.onnx", "x.png"]);
+    assert!(message.contains("not a usable ONNX model"), "{message}");
+    fs::create_dir(place.path("empty")).unwrap();
+    let message = place.fails(&["info", "empty"]);
+    assert!(message.contains("`card.json`"), "{message}");
+}
+
+#[test]
+fn a_bad_picture_is_one_line() {
+    let place = Place::with(&conv_net(None));
+    let message = place.fails(&["classify", "m.onnx", "none.png"]);
+    assert!(message.contains("none.png"), "{message}");
+    fs::write(place.path("text.png"), b"no picture at all").unwrap();
+    let message = place.fails(&["classify", "m.onnx", "text.png"]);
+    assert!(message.contains("text.png"), "{message}");
+    RgbImage::new(64, 64).save(place.path("cut.png")).unwrap();
+    let bytes = fs::read(place.path("cut.png")).unwrap();
+    fs::write(place.path("cut.png"), &bytes[..bytes.len() / 2]).unwrap();
+    let message = place.fails(&["classify", "m.onnx", "cut.png", "--json", "c.json"]);
+    assert!(message.contains("cut.png"), "{message}");
+}
+
+#[test]
+fn bad_arguments_are_one_line() {
+    let place = Place::with(&conv_net(None));
+    for (argument, value, part) in [
+        ("--eps", "8/0", "denominator"),
+        ("--eps", "8", "8/255"),
+        ("--step", "0", "moves nothing"),
+        ("--norm", "l3", "linf"),
+        ("--split", "tset", "tset"),
+        ("--threads", "0", "at least 1"),
+        ("--attack", "fgsm", "pgd"),
+        ("--min-robust-accuracy", "45", "from 0 to 1"),
+    ] {
+        let message = place.fails(&audit(&[argument, value, "--json", "a.json"]));
+        assert!(message.contains(part), "{argument} {value}: {message}");
+    }
+    let message = place.fails(&["audit", "m.onnx"]);
+    assert!(message.contains("--data"), "{message}");
+    let message = place.fails(&["audit", "m.onnx", "--data", "nowhere"]);
+    assert!(message.contains("nowhere"), "{message}");
+    let message = place.fails(&["audit", "m.onnx", "--data", "synthetic:9x3x8x8"]);
+    assert!(message.contains("4 classes"), "{message}");
+    let mut by_variable = place.command(&audit(&[]));
+    let by_variable = ended(by_variable.env("RIFT_EPS", "8/0"));
+    assert!(
+        by_variable.code == 2 && by_variable.err.contains("denominator"),
+        "{}",
+        by_variable.err
+    );
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_found_out_first() {
+    let place = Place::with(&conv_net(None));
+    let message = place.fails(&audit(&["--json", "m.onnx/a.json"]));
+    assert!(message.contains("m.onnx/a.json"), "{message}");
+    let message = place.fails(&audit(&["--save-adversarial", "/proc/a.npz"]));
+    assert!(message.contains("/proc/a.npz"), "{message}");
+    let message = place.fails(&["gradient", "m.onnx", "--out", "."]);
+    assert!(message.contains("folder"), "{message}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_one_line() {
+    let place = Place::with(&conv_net(None));
+    for arguments in [
+        audit(&["--json", "/dev/full"]),
+        audit(&["--save-adversarial", "/dev/full"]),
+        vec!["gradient", "m.onnx", "--out", "/dev/full"],
+    ] {
+        let message = place.fails(&arguments);
+        assert!(message.contains("No space left"), "{message}");
+    }
+    let mut command = place.command(&["info", "m.onnx"]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let child = command.stdout(full).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("No space left"));
+}
+
+#[test]
+fn a_missing_library_says_where_it_was_looked_for() {
+    let place = Place::with(&conv_net(None));
+    let message = place.fails(&["info", "m.onnx", "--onnxruntime", "nowhere/lib.so"]);
+    assert!(message.contains("nowhere/lib.so") && message.contains("--onnxruntime"), "{message}");
+    // From a copy elsewhere, so that no `.venv` lies above the program.
+    let copy = place.path("rift-runtime");
+    fs::copy(env!("CARGO_BIN_EXE_rift-runtime"), &copy).unwrap();
+    let mut command = Command::new(&copy);
+    command.args(["info", "m.onnx"]).current_dir(place.folder.path());
+    for name in ["RIFT_ONNXRUNTIME", "ORT_DYLIB_PATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH"] {
+        command.env_remove(name);
+    }
+    let ended = ended(&mut command);
+    if ended.code == 0 {
+        eprintln!("skipped: the system's loader finds an ONNX Runtime of its own");
+        return;
+    }
+    assert_eq!((ended.code, ended.err.lines().count()), (2, 1), "{}", ended.err);
+    for part in [".venv", "libonnxruntime.so", "make setup", "RIFT_ONNXRUNTIME"] {
+        assert!(ended.err.contains(part), "{part}: {}", ended.err);
+    }
+}
+
+#[test]
+fn nothing_is_sent_or_noted_about_its_use() {
+    let place = Place::with(&conv_net(None));
+    let home = tempfile::tempdir().unwrap();
+    for arguments in [vec!["info", "m.onnx"], audit(&[])] {
+        let mut command = place.command(&arguments);
+        // ONNX Runtime keeps them in `.cache/Microsoft` of the home folder, but not under CI.
+        command.env("HOME", home.path());
+        for name in ["CI", "GITHUB_ACTIONS", "TF_BUILD", "XDG_CACHE_HOME"] {
+            command.env_remove(name);
+        }
+        command.env("ORT_DISABLE_TELEMETRY", "0");
+        assert_eq!(ended(&mut command).code, 0);
+        assert!(fs::read_dir(home.path()).unwrap().next().is_none(), "{arguments:?}");
+    }
+    assert_eq!(place.names(), ["m.onnx"]);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let place = Place::with(&conv_net(None));
+    let mut command = place.command(&["info", "m.onnx"]);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
