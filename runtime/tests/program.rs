@@ -13,7 +13,7 @@ use ndarray_npy::NpzReader;
 use rift_models::artifact::AuditReport;
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::onnx::Model;
-use small_models::{bundle, conv_net, image_to_image, linear_net};
+use small_models::{bundle, conv_net, image_to_image, linear_net, rounding_net};
 
 const DATA: &str = "synthetic:4x3x8x8";
 
@@ -224,6 +224,16 @@ fn a_bad_model_is_one_line() {
     fs::create_dir(place.path("empty")).unwrap();
     let message = place.fails(&["info", "empty"]);
     assert!(message.contains("`card.json`"), "{message}");
+}
+
+#[test]
+fn operators_without_a_gradient_are_named() {
+    let place = Place::with(&rounding_net());
+    let message = place.fails(&audit(&["--json", "a.json"]));
+    assert!(message.contains("rounding") && message.contains("Round"), "{message}");
+    place.fails(&["gradient", "m.onnx", "--out", "g.onnx"]);
+    let ended = place.run(&["info", "m.onnx"]);
+    assert!(ended.code == 0 && ended.out.contains("gradient    none"), "{}", ended.out);
 }
 
 #[test]

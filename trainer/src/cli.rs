@@ -23,12 +23,21 @@ pub enum Command {
     /// Train a network, adversarially by default.
     Train(Box<commands::train::TrainArgs>),
     /// Measure how much robustness hangs on each module.
+    ///
+    /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
     Mrc(commands::mrc::MrcArgs),
     /// Fine-tune a module on clean images.
+    ///
+    /// The epoch of the best accuracy on the validation images is kept.
     Finetune(commands::finetune::FinetuneArgs),
     /// Choose between the robust and the fine-tuned weights.
+    ///
+    /// Chooses by the validation images and never sees the test images.
     Interpolate(commands::interpolate::InterpolateArgs),
-    /// Mrc, finetune and interpolate in one, and what came of it on the test images.
+    /// Do mrc, finetune and interpolate, and report on the test images.
+    ///
+    /// The module is chosen on training images, epoch and alpha on validation images; the test
+    /// images are looked at once, at the end.
     Rift(commands::rift::RiftArgs),
     /// Make a checkpoint of published PyTorch weights.
     Import(commands::import::ImportArgs),

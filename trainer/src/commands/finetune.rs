@@ -6,12 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, MrcReport, read_json};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, MrcReport, atomic, read_json};
 use rift_models::dataset::Split;
 use serde_json::json;
 
 use super::source::{Images, Source};
 use crate::cli::{DataArgs, MachineArgs};
+use crate::data::Augment;
 use crate::record::Progress;
 use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Finetuned, Scope, finetune};
 
@@ -33,6 +34,9 @@ pub struct FinetuneArgs {
     /// The checkpoint to write.
     #[arg(long, value_name = "FILE", env = "RIFT_OUT")]
     out: PathBuf,
+    /// Write the epochs as JSON.
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -47,7 +51,7 @@ struct ScopeArgs {
     /// A report of `mrc`, of which the least critical module is taken.
     #[arg(long, value_name = "FILE", env = "RIFT_MRC")]
     mrc: Option<PathBuf>,
-    /// `all` parameters, or the `last` module.
+    /// Instead of a module by name.
     #[arg(long, env = "RIFT_SCOPE")]
     scope: Option<WholeScope>,
 }
@@ -58,6 +62,8 @@ enum WholeScope {
     All,
     /// The module that gives the logits.
     Last,
+    /// No parameter: only the running statistics are estimated anew on clean images.
+    Statistics,
 }
 
 impl ScopeArgs {
@@ -73,6 +79,7 @@ impl ScopeArgs {
         let scope = match self.scope {
             Some(WholeScope::All) => Scope::All,
             Some(WholeScope::Last) => Scope::Last,
+            Some(WholeScope::Statistics) => Scope::Statistics,
             None => Scope::Modules(self.module.clone()),
         };
         Ok((scope, None))
@@ -87,7 +94,7 @@ pub struct TrainingArgs {
     #[arg(long, value_enum, default_value_t, env = "RIFT_BATCH_NORM")]
     batch_norm: BatchNormPolicy,
     /// The learning rate of the first half; a tenth of it in the second.
-    #[arg(long, default_value_t = 1e-3, env = "RIFT_LR", value_parser = super::positive)]
+    #[arg(long, visible_alias = "learning-rate", default_value_t = 1e-3, env = "RIFT_LR", value_parser = super::positive)]
     lr: f64,
     /// Passes over the images.
     #[arg(long, default_value_t = 10, env = "RIFT_EPOCHS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
@@ -95,6 +102,12 @@ pub struct TrainingArgs {
     /// Images in a batch.
     #[arg(long, default_value_t = 128, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
     batch_size: usize,
+    /// Pixels of reflection around an image before it is cropped; an eighth of its side by default.
+    #[arg(long, value_name = "PIXELS", env = "RIFT_PAD")]
+    pad: Option<usize>,
+    /// Whether to mirror half of the images; by default where they have three channels.
+    #[arg(long, value_name = "BOOL", env = "RIFT_FLIP")]
+    flip: Option<bool>,
 }
 
 /// Runs `finetune`.
@@ -112,7 +125,15 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
     let images = [&train, &validation];
     let (finetuned, checkpoint) =
         checkpoint(&source, images, (&settings, mrc), args.machine.quiet)?;
-    checkpoint.write(&args.out)?;
+    let digest = checkpoint.write(&args.out)?;
+    if let Some(path) = &args.json {
+        let Finetuned { modules, epochs, best, .. } = &finetuned;
+        let report = json!({
+            "modules": modules, "epochs": epochs, "best": best, "checkpoint": digest,
+            "split": validation.split, "lineage": checkpoint.meta.lineage,
+        });
+        atomic::write_json(path, &report)?;
+    }
     print(&finetuned, &settings)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
@@ -121,13 +142,19 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
 impl TrainingArgs {
     /// The settings for images of `input`.
     pub(super) fn settings(&self, scope: Scope, input: [usize; 3], seed: u64) -> FinetuneSettings {
+        let paper = FinetuneSettings::paper(scope, input);
+        let augment = Augment {
+            pad: self.pad.unwrap_or(paper.augment.pad),
+            flip: self.flip.unwrap_or(paper.augment.flip),
+        };
         FinetuneSettings {
+            augment,
             batch_norm: self.batch_norm,
             lr: self.lr,
             epochs: self.epochs,
             batch: self.batch_size,
             seed,
-            ..FinetuneSettings::paper(scope, input)
+            ..paper
         }
     }
 }
@@ -149,6 +176,8 @@ pub(super) fn checkpoint(
         "lr": settings.lr,
         "epochs": settings.epochs,
         "batch_size": settings.batch,
+        "pad": settings.augment.pad,
+        "flip": settings.augment.flip,
         "seed": settings.seed,
         "n": train.set.len(),
         "best_epoch": finetuned.best,
@@ -165,7 +194,7 @@ pub(super) fn checkpoint(
 pub(super) fn print(finetuned: &Finetuned, settings: &FinetuneSettings) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let modules = match finetuned.modules.as_slice() {
-        [] => "nothing".to_owned(),
+        [] => "running statistics only".to_owned(),
         [first] => first.clone(),
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
     };

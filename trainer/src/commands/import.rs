@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use rift_models::artifact::atomic;
+use serde_json::json;
 
 use super::source::made_by;
 use crate::import::{Imported, Settings, import};
@@ -42,6 +44,9 @@ pub struct ImportArgs {
     /// The checkpoint to write.
     #[arg(long, value_name = "FILE", env = "RIFT_OUT")]
     out: PathBuf,
+    /// Write what became of the file's tensors as JSON.
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
 }
 
 fn input(text: &str) -> Result<[usize; 3], String> {
@@ -68,7 +73,16 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         made_by: made_by("import"),
     };
     let imported = import(&args.file, &settings)?;
-    imported.checkpoint.write(&args.out).context("nothing was imported")?;
+    let digest = imported.checkpoint.write(&args.out).context("nothing was imported")?;
+    if let Some(path) = &args.json {
+        let Imported { checkpoint, applied, renamed, dropped } = &imported;
+        let report = json!({
+            "applied": applied, "renamed": renamed, "dropped": dropped, "checkpoint": digest,
+            "arch": checkpoint.meta.arch, "classes": checkpoint.meta.classes,
+            "lineage": checkpoint.meta.lineage,
+        });
+        atomic::write_json(path, &report)?;
+    }
     print(&imported, args)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,8 @@ pub mod finetune;
 pub mod import;
 pub mod interpolate;
 pub mod mrc;
+#[cfg(test)]
+mod pipeline_tests;
 pub mod rift;
 mod source;
 pub mod train;

@@ -32,6 +32,9 @@ pub struct RiftArgs {
     data: DataArgs,
     #[command(flatten)]
     threat: ThreatArgs,
+    /// Fine-tune this module instead of the least critical one.
+    #[arg(long, value_name = "NAME", env = "RIFT_MODULE")]
+    module: Option<String>,
     /// The training images on which criticality is measured.
     #[arg(long, value_name = "N", default_value_t = mrc::IMAGES, env = "RIFT_MRC_LIMIT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     mrc_limit: usize,
@@ -65,6 +68,9 @@ pub struct RiftArgs {
 pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
     let source = Source::read(&args.checkpoint, args.machine.start()?)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
+    if let Some(name) = &args.module {
+        source.network.graph().module(name)?;
+    }
     let run = Run { args, source: &source, threat };
     // The test images are read first, so that their absence shows now and not in an hour.
     let test = source.open(&args.data, Split::Test, args.data.limit)?;
@@ -100,7 +106,7 @@ impl Run<'_> {
         Ok((report, digest))
     }
 
-    /// Fine-tunes the least critical module, chooses α and reports on the test images.
+    /// Fine-tunes a module, chooses α and reports on the test images.
     fn tune(
         &self,
         criticality: &MrcReport,
@@ -108,7 +114,11 @@ impl Run<'_> {
         [validation, test]: [&Dataset; 2],
     ) -> anyhow::Result<RiftReport> {
         let (args, source, quiet) = (self.args, self.source, self.args.machine.quiet);
-        let module = criticality.least_critical().context("the network has no modules")?;
+        let module = match &args.module {
+            Some(name) => criticality.rows.iter().find(|row| row.module == *name),
+            None => criticality.least_critical(),
+        };
+        let module = module.context("the network has no such module")?;
         let scope = Scope::Modules(vec![module.module.clone()]);
         let settings = args.training.settings(scope, source.meta.arch.input, args.seed);
         let images = source.images(validation)?;

@@ -7,6 +7,7 @@ use rift_models::artifact::Checkpoint;
 use zip::write::SimpleFileOptions;
 
 use super::*;
+use crate::network::{Mode, Network, to_array, to_tensor};
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/import/goldens")).join(name)
@@ -26,7 +27,8 @@ fn settings() -> Settings {
 
 /// As `value` of `goldens/make.py`.
 fn value(name: &str, position: usize) -> f32 {
-    ((position + 7 * name.len()) % 251) as f32 / 128.0 - 1.0
+    let value = ((position + 7 * name.len()) % 251) as f32 / 128.0;
+    if name.ends_with("running_var") { value + 0.5 } else { value - 1.0 }
 }
 
 fn all(path: &Path) -> Result<TensorMap, ImportError> {
@@ -61,6 +63,22 @@ fn imports_what_a_training_script_saved() {
     let path = folder.path().join("c.safetensors");
     imported.checkpoint.write(&path).unwrap();
     assert_eq!(Checkpoint::read(&path).unwrap().0, imported.checkpoint);
+}
+
+#[test]
+fn gives_the_logits_that_pytorch_gives() {
+    let Checkpoint { meta, tensors } =
+        import(&golden("wrapped.pth"), &settings()).unwrap().checkpoint;
+    let network =
+        Network::from_tensors(meta.arch.build().unwrap(), &tensors, tch::Device::Cpu).unwrap();
+    let theirs = all(&golden("logits.pth")).unwrap();
+    let images = to_tensor(&theirs["images"], tch::Device::Cpu).unwrap();
+    let ours = to_array(&tch::no_grad(|| network.forward(&images, Mode::Eval)).unwrap()).unwrap();
+    let largest = theirs["logits"].iter().fold(0_f32, |most, logit| most.max(logit.abs()));
+    assert!(largest > 0.1, "{largest}");
+    for (a, b) in ours.iter().zip(&theirs["logits"]) {
+        assert!((a - b).abs() <= 1e-5 * largest, "{ours} {}", theirs["logits"]);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use rift_models::arch::{Op, Value};
 use tch::Tensor;
 
 use super::build::slot;
+use super::layout::channels_last;
 use super::{Network, TorchError};
 
 /// What batch normalisation does.
@@ -43,7 +44,7 @@ impl Network {
     /// If libtorch fails.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Result<Tensor, TorchError> {
         let mut values = self.no_values();
-        values[0] = Some(images.shallow_clone());
+        values[0] = Some(channels_last(images)?);
         self.run(&mut values, [0, self.graph.nodes.len()], mode)?;
         logits(values)
     }
@@ -62,7 +63,7 @@ impl Network {
         mode: Mode,
     ) -> Result<Activations, TorchError> {
         let mut values = self.no_values();
-        values[0] = Some(images.shallow_clone());
+        values[0] = Some(channels_last(images)?);
         let node = node.min(self.graph.nodes.len());
         self.run(&mut values, [0, node], mode)?;
         let live = values.into_iter().enumerate().filter_map(|(place, tensor)| {

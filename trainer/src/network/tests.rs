@@ -15,7 +15,9 @@ fn graph(name: &str) -> Graph {
     spec.build().unwrap()
 }
 
+/// On one thread: such small work only waits for a second one.
 fn network(name: &str) -> Network {
+    device::set_threads(Some(1));
     Network::initialise(graph(name), 1, Device::Cpu).unwrap()
 }
 

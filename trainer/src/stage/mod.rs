@@ -5,14 +5,13 @@ pub mod finetune;
 pub mod interpolate;
 pub mod mrc;
 pub mod rift;
-
-#[cfg(test)]
-pub(crate) mod fixture;
 mod state;
 pub mod train;
 
-pub use evaluate::{Evaluation, Plan, evaluate};
-pub use train::{Job, TrainError, Training};
-
+#[cfg(test)]
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
+
+pub use evaluate::{Evaluation, Plan, evaluate};
+pub use train::{Job, TrainError, Training};

@@ -66,6 +66,12 @@ pub enum MrcError {
     /// The network gives no usable loss to begin with.
     #[error("the loss on the adversarial images is {0}, expected a finite number")]
     NotFinite(f64),
+    /// No step within the ball gives a usable loss.
+    #[error("no step of `{module}` gives a finite loss (try a smaller `--radius`)")]
+    Lost {
+        /// The module.
+        module: String,
+    },
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
@@ -200,18 +206,24 @@ impl Stage<'_> {
         [weight, original]: [&Tensor; 2],
         (prefix, node): (&[Activations], usize),
         start: &Pass,
-    ) -> Result<(), TorchError> {
+    ) -> Result<(), MrcError> {
         let radius = self.settings.radius * length(original)?;
         let mut gradient = match self.settings.steps {
             0 => None,
             _ => self.pass(prefix, node, Some(weight))?.gradient,
         };
+        let mut judged = 0;
         for step in 1..=self.settings.steps {
             self.progress.advance(self.n);
             let Some(direction) = gradient.take() else { continue };
-            // A gradient that is zero or not finite leads nowhere; what was found so far stands.
-            if !climb([weight, original], &direction, radius)? {
-                continue;
+            match climb([weight, original], &direction, radius)? {
+                Climb::Up => {}
+                // Nowhere to go from here; what was found so far stands.
+                Climb::Flat => {
+                    judged += 1;
+                    continue;
+                }
+                Climb::Lost => continue,
             }
             let last = step == self.settings.steps;
             let pass = if last {
@@ -222,12 +234,17 @@ impl Stage<'_> {
             if !pass.loss.is_finite() {
                 continue;
             }
+            judged += 1;
             if pass.loss - start.loss > row.mrc {
                 row.mrc = pass.loss - start.loss;
                 row.robust_accuracy_drop = start.accuracy - pass.accuracy;
                 row.step = step;
             }
             gradient = pass.gradient;
+        }
+        // A module that breaks the network at once must not pass for the least critical one.
+        if judged == 0 && self.settings.steps > 0 {
+            return Err(MrcError::Lost { module: row.module.clone() });
         }
         Ok(())
     }
@@ -265,26 +282,41 @@ impl Stage<'_> {
     }
 }
 
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Climb {
+    /// The weights moved.
+    Up,
+    /// The gradient or the ball is zero: the weights are where they were.
+    Flat,
+    /// The gradient is not finite: the weights are where they were.
+    Lost,
+}
+
 /// Moves `weight` one step along `direction` and back into the ball of `radius` around
-/// `original`; says whether there was a direction to go.
+/// `original`.
 fn climb(
     [weight, original]: [&Tensor; 2],
     direction: &Tensor,
     radius: f64,
-) -> Result<bool, TorchError> {
+) -> Result<Climb, TorchError> {
     let slope = length(direction)?;
-    if !slope.is_finite() || slope == 0.0 || radius == 0.0 {
-        return Ok(false);
+    if !slope.is_finite() {
+        return Ok(Climb::Lost);
+    }
+    if slope == 0.0 || radius == 0.0 {
+        return Ok(Climb::Flat);
     }
     tch::no_grad(|| {
-        let step = direction.f_mul_scalar(STEP * radius / slope)?;
-        let mut delta = weight.f_sub(original)?.f_add_(&step)?;
+        // In `f64`, where the reciprocal of a confident network's gradient does not overflow.
+        let step = direction.f_to_kind(Kind::Double)?.f_mul_scalar_(STEP * radius / slope)?;
+        let mut delta = weight.f_sub(original)?.f_to_kind(Kind::Double)?.f_add_(&step)?;
         let far = length(&delta)?;
         if far > radius {
             delta = delta.f_mul_scalar_(radius / far)?;
         }
         weight.shallow_clone().f_copy_(&delta.f_add_(original)?)?;
-        Ok(true)
+        Ok(Climb::Up)
     })
 }
 
@@ -294,120 +326,4 @@ fn length(tensor: &Tensor) -> Result<f64, TorchError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rift_models::arch::ArchSpec;
-    use tch::Device;
-
-    use super::*;
-    use crate::network::to_vec;
-    use crate::stage::fixture;
-
-    fn settings() -> MrcSettings {
-        MrcSettings {
-            threat: AttackSpec { steps: 2, ..AttackSpec::paper() },
-            radius: 0.1,
-            steps: 4,
-            batch: 16,
-            cache_bytes: 1 << 30,
-        }
-    }
-
-    fn network() -> Network {
-        let graph = ArchSpec { width: Some(4), ..ArchSpec::new("resnet8", [3, 12, 12], 4) };
-        Network::initialise(graph.build().unwrap(), 1, Device::Cpu).unwrap()
-    }
-
-    fn all(network: &Network, settings: &MrcSettings) -> Criticality {
-        let modules: Vec<&str> = network.graph().modules().collect();
-        let images = fixture::images(24, [3, 12, 12], 4);
-        measure(network, &images, &modules, settings, &Progress::hidden()).unwrap()
-    }
-
-    #[test]
-    fn leaves_every_weight_as_it_was_and_repeats_itself() {
-        let network = network();
-        let before = network.state().unwrap();
-        let first = all(&network, &settings());
-        assert_eq!(network.state().unwrap(), before);
-        assert_eq!(all(&network, &settings()), first);
-        assert!(first.rows.iter().all(|row| row.mrc > 0.0 && row.step > 0), "{first:?}");
-        // Alone, then with the prefix computed again and again: a module that was not restored
-        // exactly, or a stale activation, would show.
-        let images = fixture::images(24, [3, 12, 12], 4);
-        let bar = Progress::hidden();
-        for uncached in [settings(), MrcSettings { cache_bytes: 0, ..settings() }] {
-            for row in first.rows.iter().step_by(3) {
-                let modules = [row.module.as_str()];
-                let alone = measure(&network, &images, &modules, &uncached, &bar).unwrap();
-                assert_eq!(alone.rows[0], *row);
-            }
-        }
-    }
-
-    #[test]
-    fn does_not_depend_on_the_batch_size() {
-        let network = network();
-        let [one, other] = [7, 24].map(|batch| all(&network, &MrcSettings { batch, ..settings() }));
-        for (a, b) in one.rows.iter().zip(&other.rows) {
-            assert!((a.mrc - b.mrc).abs() < 1e-3 * a.mrc + 1e-6, "{a:?} {b:?}");
-        }
-    }
-
-    #[test]
-    fn a_module_whose_output_is_killed_is_the_least_critical() {
-        let network = network();
-        let mut state = network.state().unwrap();
-        state.get_mut("layer2.0.shortcut.1.weight").unwrap().fill(0.0);
-        network.set_state(&state).unwrap();
-        let found = all(&network, &settings());
-        let least = found.rows.iter().min_by(|a, b| a.mrc.total_cmp(&b.mrc)).unwrap();
-        assert_eq!((least.module.as_str(), least.mrc, least.step), ("layer2.0.shortcut.0", 0.0, 0));
-        assert_eq!(found.rows.iter().filter(|row| row.mrc == 0.0).count(), 1);
-    }
-
-    #[test]
-    fn the_weights_stay_in_the_ball_and_reach_its_border() {
-        let draw = |seed| {
-            tch::manual_seed(seed);
-            Tensor::randn([8, 4, 3, 3], (Kind::Float, Device::Cpu))
-        };
-        let original = draw(0);
-        let weight = original.copy();
-        let radius = 0.1 * length(&original).unwrap();
-        for step in 1..=20 {
-            // Uphill at first, then anywhere.
-            let direction = draw(if step < 6 { 1 } else { step });
-            assert!(climb([&weight, &original], &direction, radius).unwrap());
-            let far = length(&(&weight - &original)).unwrap();
-            assert!(far <= radius * (1.0 + 1e-5), "step {step}: {far} beyond {radius}");
-            if (4..6).contains(&step) {
-                assert!(far >= radius * (1.0 - 1e-5), "step {step}: {far} within {radius}");
-            }
-        }
-        let before = to_vec(&weight).unwrap();
-        for nowhere in [weight.zeros_like(), weight.full_like(f64::NAN)] {
-            assert!(!climb([&weight, &original], &nowhere, radius).unwrap());
-        }
-        assert_eq!(to_vec(&weight).unwrap(), before);
-    }
-
-    #[test]
-    fn a_loss_that_is_not_finite_is_no_rise() {
-        let network = network();
-        let found = all(&network, &MrcSettings { radius: 1e300, ..settings() });
-        assert!(found.rows.iter().all(|row| row.mrc == 0.0 && row.step == 0), "{found:?}");
-        let mut state = network.state().unwrap();
-        state.get_mut("linear.bias").unwrap().fill(f32::NAN);
-        network.set_state(&state).unwrap();
-        let images = fixture::images(8, [3, 12, 12], 4);
-        let error = measure(&network, &images, &[], &settings(), &Progress::hidden());
-        assert!(matches!(error, Err(MrcError::NotFinite(_))));
-    }
-
-    #[test]
-    fn an_unknown_module_is_refused_with_near_names() {
-        let images = fixture::images(8, [3, 12, 12], 4);
-        let error = measure(&network(), &images, &["conv2"], &settings(), &Progress::hidden());
-        assert!(error.unwrap_err().to_string().contains("did you mean"));
-    }
-}
+mod tests;

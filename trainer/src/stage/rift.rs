@@ -37,7 +37,7 @@ pub struct Comparison {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RiftReport {
-    /// The least critical module, which was fine-tuned.
+    /// The module that was fine-tuned.
     pub module: MrcRow,
     /// The share of the fine-tuned weights that was chosen on the validation images.
     pub alpha: f64,

@@ -16,7 +16,8 @@ HERE = pathlib.Path(__file__).parent
 
 def value(name, shape):
     n = torch.Size(shape).numel()
-    return (((torch.arange(n) + 7 * len(name)) % 251).float() / 128 - 1).reshape(shape)
+    values = ((torch.arange(n) + 7 * len(name)) % 251).float() / 128
+    return (values + 0.5 if name.endswith("running_var") else values - 1).reshape(shape)
 
 
 class Block(nn.Module):
@@ -76,6 +77,13 @@ def wrapped():
     torch.save(state, HERE / "wrapped.pth")
 
 
+def logits():
+    """What PyTorch makes of two images with these weights."""
+    images = (torch.arange(128) % 37).float().reshape(2, 1, 8, 8) / 36
+    with torch.no_grad():
+        torch.save({"images": images, "logits": network().eval()(images)}, HERE / "logits.pth")
+
+
 def views():
     """Tensors that are windows onto their storage, and every type of number."""
     base = torch.arange(24, dtype=torch.float32)
@@ -109,5 +117,6 @@ def refused():
 
 
 wrapped()
+logits()
 views()
 refused()

@@ -1,0 +1,61 @@
+use super::*;
+
+#[test]
+fn refuses_what_could_run_code() {
+    // `os.system("true")`, as `pickle.dumps` of an object with `__reduce__` writes it.
+    let bytes = b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.";
+    let error = interpret(bytes).unwrap_err();
+    assert!(matches!(&error, PickleError::Global { name } if name == "posix.system"));
+    // The same by name on the stack (protocol 4).
+    let bytes = b"\x80\x04\x8c\x05posix\x8c\x06system\x93.";
+    assert!(matches!(interpret(bytes), Err(PickleError::Global { .. })));
+    // Old-style instances, extension registry, arbitrary constructors.
+    for code in *b"io\x82\x81P" {
+        let bytes = [b'(', code, b'.'];
+        assert!(matches!(interpret(&bytes), Err(PickleError::Opcode { .. })), "{code:#x}");
+    }
+}
+
+#[test]
+fn refuses_programs_that_make_no_sense() {
+    let cases: [&[u8]; 9] = [
+        b"",
+        b".",
+        b"(",
+        b"}(.",                            // from below a mark
+        b"t.",                             // a tuple without a mark
+        b"h\x05.",                         // nothing memorised
+        b"X\xff\xff\xff\xffabc.",          // a text longer than the file
+        b"NNNs.",                          // a pair into nothing
+        b"ccollections\nOrderedDict\nNR.", // arguments that are no tuple
+    ];
+    for bytes in cases {
+        assert!(interpret(bytes).is_err(), "{bytes:?}");
+    }
+    // Every prefix of a good pickle.
+    let good = b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01K\x05X\x01\x00\x00\x00bJ\xff\xff\xff\xffu.";
+    assert!(interpret(good).is_ok());
+    for cut in 0..good.len() {
+        assert!(interpret(&good[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn survives_cycles_and_depth() {
+    // A dictionary that contains itself under `net`.
+    let (heap, root) = interpret(b"}q\x00X\x03\x00\x00\x00neth\x00s.").unwrap();
+    assert_eq!(heap.state_dict(&root).unwrap_err(), ["net"]);
+    // A million tuples, one inside the other.
+    let mut deep = vec![b')'];
+    deep.resize(1_000_000, 0x85);
+    deep.push(b'.');
+    assert!(interpret(&deep).is_ok());
+}
+
+#[test]
+fn reads_numbers_of_any_length() {
+    assert_eq!(two_complement(&[]), Some(0));
+    assert_eq!(two_complement(&[0xff]), Some(-1));
+    assert_eq!(two_complement(&[0xff, 0x00]), Some(255));
+    assert_eq!(two_complement(&[0; 9]), None);
+}
