@@ -160,6 +160,14 @@ pub enum FinetuneError {
     /// Nothing would change.
     #[error("neither parameters nor statistics would move, expected `--batch-norm reference`")]
     Nothing,
+    /// More reflection than there are pixels.
+    #[error("pad {pad} does not fit images of {input:?}, expected less than their sides")]
+    Pad {
+        /// Pixels at each border.
+        pad: usize,
+        /// Channels, height, width.
+        input: [usize; 3],
+    },
     /// The training diverged.
     #[error("the loss of epoch {epoch} is {loss}, expected a finite number (try a smaller `--lr`)")]
     NotFinite {
@@ -201,6 +209,10 @@ pub fn finetune(
     }
     if (&settings.scope, settings.batch_norm) == (&Scope::Statistics, BatchNormPolicy::Frozen) {
         return Err(FinetuneError::Nothing);
+    }
+    let (pad, input) = (settings.augment.pad, train.input());
+    if pad >= input[1].min(input[2]) {
+        return Err(FinetuneError::Pad { pad, input });
     }
     let modules = settings.scope.modules(network.graph())?;
     let network = network.copy()?;
@@ -363,6 +375,10 @@ mod tests {
         assert!(matches!(run(&wild), FinetuneError::NotFinite { .. }));
         let nothing = settings(Scope::Statistics, BatchNormPolicy::Frozen);
         assert!(matches!(run(&nothing), FinetuneError::Nothing));
+        let augment = Augment { pad: 12, flip: true };
+        let wide =
+            FinetuneSettings { augment, ..settings(Scope::Last, BatchNormPolicy::Reference) };
+        assert!(matches!(run(&wide), FinetuneError::Pad { pad: 12, .. }));
         let none = FinetuneSettings { epochs: 0, ..settings(Scope::Last, BatchNormPolicy::Frozen) };
         assert!(matches!(run(&none), FinetuneError::Epochs));
     }
