@@ -10,14 +10,14 @@ use rift_tests::program::finish;
 use crate::stages::Pipeline;
 
 fn pipeline(folder: &Path) -> Pipeline<'_> {
-    Pipeline { data: Path::new(TINY), arch: &TINY_ARCH, limit: "400", folder }
+    Pipeline { data: Path::new(TINY), arch: &TINY_ARCH, limit: "200", folder }
 }
 
 #[test]
 fn from_images_to_audit() {
     let folder = tempfile::tempdir().unwrap();
     let report = pipeline(folder.path()).run();
-    assert_eq!(report.n, 400);
+    assert_eq!(report.n, 200);
     // The lineage leads from the bundle back to the images.
     let card: Card = read_json(&folder.path().join("bundle/card.json"), "card").unwrap();
     let json = serde_json::to_string(&card.lineage).unwrap();
@@ -30,7 +30,8 @@ fn the_three_stages_together_do_what_they_do_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let at = pipeline(folder.path()).train();
     let out = folder.path().join("rift");
-    let mut command = Program::Trainer.command(["rift", "--data", TINY, "--limit", "400"]);
+    let mut command = Program::Trainer.command(["rift", "--data", TINY, "--limit", "200"]);
+    command.args(["--steps", "2", "--alphas", "0,1", "--epochs", "1", "--mrc-limit", "100"]);
     command.arg("--checkpoint").arg(&at).arg("--out").arg(&out);
     let _ = finish(&mut command).success();
     for name in
