@@ -19,8 +19,8 @@ mkdir -p "$out"
 start=$SECONDS
 
 step "Adversarial training: every batch is attacked before it is learnt"
-run $bin/rift-trainer train --data "$data" --arch "$arch" --method at \
-    --eps 8/255 --step 4/255 --steps 3 --epochs 2 --learning-rate 0.1 --out "$out/train"
+run $bin/rift-trainer train --preset quick --data "$data" --arch "$arch" \
+    --eps 8/255 --step 5/255 --steps 2 --epochs 2 --out "$out/train"
 
 step "RiFT: find the least critical module, fine-tune it on clean images, interpolate"
 run $bin/rift-trainer rift --checkpoint "$out/train/at.safetensors" --data "$data" \
