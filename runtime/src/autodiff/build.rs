@@ -5,7 +5,7 @@ use rift_models::onnx::{DataType, Dim, GraphBuilder, GraphIndex, Model};
 use super::error::AutodiffError;
 use super::forward::Forward;
 use super::head::Head;
-use super::rule::View;
+use super::rule::{Backward, View};
 use super::support::Path;
 use super::tape::Tape;
 use crate::session::trace::Trace;
@@ -79,11 +79,19 @@ fn reverse(
     for (position, rule) in path.nodes.iter().rev() {
         let node = &index.nodes()[*position];
         let view = View { node, index, trace: &forward.trace, opset, active: &path.active };
-        let Some(gradient) = node.output.first().and_then(|v| tape.total(v, builder)) else {
-            continue;
+        let gradients: Vec<Option<String>> =
+            node.output.iter().map(|v| tape.total(v, builder)).collect();
+        let contributions = match (rule.backward, gradients.as_slice()) {
+            (Backward::First(backward), [Some(gradient), ..]) => {
+                backward(&view, gradient, builder)
+            }
+            (Backward::Every(backward), some) if some.iter().any(Option::is_some) => {
+                backward(&view, some, builder)
+            }
+            _ => continue,
         };
-        let contributions = (rule.backward)(&view, &gradient, builder).map_err(|refusal| {
-            AutodiffError::Unsupported { operators: vec![view.unsupported(refusal)] }
+        let contributions = contributions.map_err(|refusal| AutodiffError::Unsupported {
+            operators: vec![view.unsupported(refusal)],
         })?;
         for (slot, contribution) in contributions {
             tape.contribute(&node.input[slot], contribution);

@@ -7,7 +7,7 @@ use rift_models::onnx::{DataType, GraphIndex, Model};
 use super::error::{AutodiffError, Refusal, Unsupported};
 use super::interface::Interface;
 use super::registry;
-use super::rule::{Rule, View};
+use super::rule::{Backward, Rule, View};
 use crate::session::trace::Trace;
 
 /// The oldest operator set of which the rules know the operators.
@@ -123,7 +123,9 @@ impl<'a> Path<'a> {
             }
             let rule = registry::rule(node).ok_or_else(|| Refusal::new("no rule"))?;
             let mut later = node.output.iter().skip(1);
-            if let Some(output) = later.find(|v| self.active.contains(v.as_str())) {
+            if let Backward::First(_) = rule.backward
+                && let Some(output) = later.find(|v| self.active.contains(v.as_str()))
+            {
                 return Err(Refusal(format!("the logits depend on its further output `{output}`")));
             }
             for value in node.input.iter().chain(&node.output) {

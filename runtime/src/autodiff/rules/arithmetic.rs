@@ -4,14 +4,14 @@ use rift_models::onnx::GraphBuilder;
 
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
 pub(super) const RULES: [Rule; 5] = [
-    Rule { op: "Add", check: shapes, backward: add },
-    Rule { op: "Sum", check: shapes, backward: add },
-    Rule { op: "Sub", check: shapes, backward: sub },
-    Rule { op: "Mul", check: shapes, backward: mul },
-    Rule { op: "Div", check: shapes, backward: div },
+    Rule { op: "Add", check: shapes, backward: First(add) },
+    Rule { op: "Sum", check: shapes, backward: First(add) },
+    Rule { op: "Sub", check: shapes, backward: First(sub) },
+    Rule { op: "Mul", check: shapes, backward: First(mul) },
+    Rule { op: "Div", check: shapes, backward: First(div) },
 ];
 
 fn shapes(view: &View<'_>) -> Result<(), Refusal> {

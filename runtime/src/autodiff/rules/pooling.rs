@@ -7,11 +7,11 @@ use rift_models::onnx::{GraphBuilder, attribute};
 use super::window::Window;
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
 pub(super) const RULES: [Rule; 2] = [
-    Rule { op: "AveragePool", check: check_average, backward: average },
-    Rule { op: "MaxPool", check: check_max, backward: max },
+    Rule { op: "AveragePool", check: check_average, backward: First(average) },
+    Rule { op: "MaxPool", check: check_max, backward: First(max) },
 ];
 
 /// Since this operator set `ScatterElements` can add, which windows that overlap need.

@@ -5,13 +5,13 @@ use rift_models::onnx::GraphBuilder;
 
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 use crate::session::trace::Length;
 
 pub(super) const RULES: [Rule; 3] = [
-    Rule { op: "ReduceMean", check, backward: mean },
-    Rule { op: "ReduceSum", check, backward: sum },
-    Rule { op: "GlobalAveragePool", check, backward: mean },
+    Rule { op: "ReduceMean", check, backward: First(mean) },
+    Rule { op: "ReduceSum", check, backward: First(sum) },
+    Rule { op: "GlobalAveragePool", check, backward: First(mean) },
 ];
 
 /// The axes that are reduced, counted from the front.

@@ -4,18 +4,18 @@ use rift_models::onnx::{GraphBuilder, attribute};
 
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View, always};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View, always};
 
 pub(super) const RULES: [Rule; 9] = [
-    Rule { op: "Identity", check: always, backward: pass },
-    Rule { op: "Dropout", check: dropout, backward: pass },
-    Rule { op: "Flatten", check: reshapes, backward: reshape },
-    Rule { op: "Reshape", check: reshapes, backward: reshape },
-    Rule { op: "Squeeze", check: reshapes, backward: reshape },
-    Rule { op: "Unsqueeze", check: reshapes, backward: reshape },
-    Rule { op: "Transpose", check: turns, backward: transpose },
-    Rule { op: "Concat", check: joins, backward: concat },
-    Rule { op: "Pad", check: frames, backward: pad },
+    Rule { op: "Identity", check: always, backward: First(pass) },
+    Rule { op: "Dropout", check: dropout, backward: First(pass) },
+    Rule { op: "Flatten", check: reshapes, backward: First(reshape) },
+    Rule { op: "Reshape", check: reshapes, backward: First(reshape) },
+    Rule { op: "Squeeze", check: reshapes, backward: First(reshape) },
+    Rule { op: "Unsqueeze", check: reshapes, backward: First(reshape) },
+    Rule { op: "Transpose", check: turns, backward: First(transpose) },
+    Rule { op: "Concat", check: joins, backward: First(concat) },
+    Rule { op: "Pad", check: frames, backward: First(pad) },
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "the type that the rules share")]
