@@ -20,13 +20,16 @@ pub(super) struct Rule {
     pub(super) backward: Backward,
 }
 
+/// The gradients of a node's outputs.
+pub(super) type Gradients = [Option<String>];
+
 /// The reverse of a node.
 #[derive(Clone, Copy)]
 pub(super) enum Backward {
     /// From the gradient of its first output; no gradient may flow through another.
     First(fn(&View<'_>, &str, &mut GraphBuilder) -> Result<Contributions, Refusal>),
     /// From the gradients of all its outputs; `None` where no gradient flows.
-    Every(fn(&View<'_>, &[Option<String>], &mut GraphBuilder) -> Result<Contributions, Refusal>),
+    Every(fn(&View<'_>, &Gradients, &mut GraphBuilder) -> Result<Contributions, Refusal>),
 }
 
 /// What a node's inputs receive: the input's number and a value of exactly its shape.

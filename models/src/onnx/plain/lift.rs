@@ -30,11 +30,7 @@ pub(super) fn lift(proto: &mut ModelProto, opset: i64) -> Result<(), OnnxError> 
     Ok(())
 }
 
-fn lift_node(
-    rewrite: &mut Rewrite<'_>,
-    mut node: NodeProto,
-    opset: i64,
-) -> Result<(), OnnxError> {
+fn lift_node(rewrite: &mut Rewrite<'_>, mut node: NodeProto, opset: i64) -> Result<(), OnnxError> {
     let stem = format!("{}_", node_label(&node));
     match node.op_type() {
         "Squeeze" | "Unsqueeze" | "ReduceSum" if opset < 13 => {
@@ -120,11 +116,7 @@ fn coerce(rewrite: &mut Rewrite<'_>, mut node: NodeProto) {
 }
 
 /// `Upsample` is `Resize` that repeats from the first number on.
-fn upsample(
-    rewrite: &mut Rewrite<'_>,
-    node: &mut NodeProto,
-    opset: i64,
-) -> Result<(), OnnxError> {
+fn upsample(rewrite: &mut Rewrite<'_>, node: &mut NodeProto, opset: i64) -> Result<(), OnnxError> {
     if opset < 9 {
         let Some(scales) = take(node, "scales") else {
             return Err(no_counterpart(node, "no attribute `scales`"));

@@ -68,7 +68,7 @@ pub(super) fn widen(proto: &mut ModelProto) -> Result<(), OnnxError> {
     Rewrite::each(graph, |rewrite, node| {
         let reads_image = node.input.first().is_some_and(|i| bytes.contains(i));
         if reads_image && is_default_domain(&node) && node.op_type() == "DequantizeLinear" {
-            scale(rewrite, node);
+            scale(rewrite, &node);
         } else {
             rewrite.push(node);
         }
@@ -84,18 +84,18 @@ fn widen_tensor(stored: &mut TensorProto) -> Result<(), OnnxError> {
 }
 
 /// `(x − z) · s`, as `DequantizeLinear` does to bytes.
-fn scale(rewrite: &mut Rewrite<'_>, node: NodeProto) {
+fn scale(rewrite: &mut Rewrite<'_>, node: &NodeProto) {
     let input = |slot: usize| node.input.get(slot).cloned().unwrap_or_default();
     let mut value = input(0);
     let zero = input(2);
     if !zero.is_empty() {
         let to_float = vec![attribute::int("to", FLOAT)];
-        let zero = rewrite.before(&node, "Cast", &[&zero], to_float);
-        value = rewrite.before(&node, "Sub", &[&value, &zero], vec![]);
+        let zero = rewrite.before(node, "Cast", &[&zero], to_float);
+        value = rewrite.before(node, "Sub", &[&value, &zero], vec![]);
     }
     rewrite.push(NodeProto {
         op_type: Some("Mul".to_owned()),
-        name: Some(node_label(&node).to_owned()),
+        name: Some(node_label(node).to_owned()),
         input: vec![value, input(1)],
         output: node.output.clone(),
         ..NodeProto::default()
