@@ -2,6 +2,7 @@ use half::f16;
 use ndarray::{ArrayD, arr0, array};
 
 use super::*;
+use crate::onnx::proto::NodeProto;
 use crate::onnx::{DataType, Dim, GraphBuilder, GraphIndex, attribute, tensor};
 
 fn model(opset: i64, build: impl FnOnce(&mut GraphBuilder, &str) -> String) -> Model {
@@ -14,7 +15,7 @@ fn model(opset: i64, build: impl FnOnce(&mut GraphBuilder, &str) -> String) -> M
 }
 
 fn operators(model: &Model) -> Vec<&str> {
-    model.graph().node.iter().map(|n| n.op_type()).collect()
+    model.graph().node.iter().map(NodeProto::op_type).collect()
 }
 
 #[test]
