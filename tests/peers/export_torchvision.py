@@ -2,9 +2,13 @@
 
     .peers/bin/python tests/peers/export_torchvision.py OUT [--exporter dynamo] [--only resnet50,swin_t]
 
-For each family OUT/NAME.onnx is written, and OUT/NAME.npz with `x` (float32, two images),
-`cotangent` (float32, 2 x 1000), `gradient` (float64 arithmetic, the reference) and
-`gradient_float32`, PyTorch's own in float32. BatchNorm's statistics and the constants of LayerScale
+For each family OUT/NAME.onnx is written, and OUT/NAME.npz with `x` (float32, one image), `cotangent`
+(float32, 1 x 1000), `gradient` (float64 arithmetic, the reference) and `gradient_float32`, PyTorch's
+own in float32.
+
+A ReLU whose input is zero but for rounding has one gradient or another depending on the order of a
+sum, and a large network has millions. So images are drawn until PyTorch's own float32, by oneDNN
+and by its plain kernels, finds the gradient of float64. BatchNorm's statistics and the constants of LayerScale
 are moved away from where they are initialised, so that no term of a gradient hides behind a 0 or 1.
 """
 
@@ -40,6 +44,8 @@ FAMILIES = {
     "swin_t": {},
 }
 SIDE = {"inception_v3": 299}
+SEEDS = 60
+AGREEMENT = 1e-5
 
 
 def perturb(model: torch.nn.Module, generator: torch.Generator) -> None:
@@ -66,14 +72,33 @@ def perturb(model: torch.nn.Module, generator: torch.Generator) -> None:
 
 
 def gradient(model, x: np.ndarray, cotangent: np.ndarray, dtype: torch.dtype) -> np.ndarray:
-    """The product of the cotangent with the Jacobian at `x`, image by image to save memory."""
-    model = copy.deepcopy(model).to(dtype)
-    rows = []
-    for image, row in zip(x, cotangent, strict=True):
-        image = torch.from_numpy(image[None]).to(dtype).requires_grad_()
-        model(image).backward(torch.from_numpy(row[None]).to(dtype))
-        rows.append(image.grad[0].numpy())
-    return np.stack(rows)
+    """The product of the cotangent with the Jacobian at `x`."""
+    image = torch.from_numpy(x).to(dtype).requires_grad_()
+    model(image).backward(torch.from_numpy(cotangent).to(dtype))
+    return image.grad.numpy()
+
+
+def draw(model, side: int) -> dict[str, np.ndarray]:
+    """An image whose gradient does not hang on rounding, or the best of those drawn."""
+    double = copy.deepcopy(model).double()
+    best, smallest = {}, float("inf")
+    for seed in range(SEEDS):
+        random = np.random.default_rng(seed)
+        x = random.random((1, 3, side, side), dtype=np.float32)
+        cotangent = random.standard_normal((1, 1000), dtype=np.float32)
+        expected = gradient(double, x, cotangent, torch.float64)
+        found = gradient(model, x, cotangent, torch.float32)
+        with torch.backends.mkldnn.flags(enabled=False):
+            again = gradient(model, x, cotangent, torch.float32)
+        difference = max(np.abs(found - expected).max(), np.abs(again - expected).max())
+        error = difference / np.abs(expected).max()
+        if error < smallest:
+            smallest = error
+            best = {"x": x, "cotangent": cotangent, "gradient": expected, "seed": seed}
+            best["gradient_float32"] = found
+        if error <= AGREEMENT:
+            break
+    return best
 
 
 def export(model, x: np.ndarray, path: pathlib.Path, exporter: str, opset: int | None) -> None:
@@ -114,18 +139,11 @@ def main() -> None:
         model = getattr(torchvision.models, name)(weights=None, **FAMILIES[name]).eval()
         perturb(model, generator)
         side = SIDE.get(name, 224)
-        random = np.random.default_rng(0)
-        x = random.random((2, 3, side, side), dtype=np.float32)
-        cotangent = random.standard_normal((2, 1000), dtype=np.float32)
-        export(model, x, args.out / f"{name}.onnx", args.exporter, args.opset)
-        np.savez(
-            args.out / f"{name}.npz",
-            x=x,
-            cotangent=cotangent,
-            gradient=gradient(model, x, cotangent, torch.float64),
-            gradient_float32=gradient(model, x, cotangent, torch.float32),
-        )
-        print(f"{name}: {time.monotonic() - start:.1f} s", flush=True)
+        case = draw(model, side)
+        np.savez(args.out / f"{name}.npz", **case)
+        # Two images, as an exporter may take 1 for a constant.
+        export(model, case["x"].repeat(2, 0), args.out / f"{name}.onnx", args.exporter, args.opset)
+        print(f"{name}: seed {case['seed']}, {time.monotonic() - start:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
