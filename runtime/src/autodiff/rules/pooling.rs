@@ -15,7 +15,7 @@ pub(super) const RULES: [Rule; 2] = [
 ];
 
 /// Since this operator set `ScatterElements` can add, which windows that overlap need.
-const SCATTER_ADDS: i64 = 16;
+pub(super) const SCATTER_ADDS: i64 = 16;
 
 pub(super) fn window(view: &View<'_>) -> Result<Window, Refusal> {
     let kernel = view.attributes().ints("kernel_shape")?;

@@ -2,6 +2,7 @@
 
 use rift_models::onnx::{GraphBuilder, attribute};
 
+use super::pooling::SCATTER_ADDS;
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
 use crate::autodiff::rule::{
@@ -122,7 +123,17 @@ fn row_shape(view: &View<'_>, axis: &Axis, count: usize) -> Result<Vec<i64>, Ref
     emit::target_shape(&shape)
 }
 
+/// Whether all numbers of the batch lie in one row, from which positions are picked that follow
+/// the number of images: so an exporter writes a view with strides.
+fn picks_from_row(view: &View<'_>) -> Result<bool, Refusal> {
+    let row = view.shape(view.input(0)?)?;
+    Ok(row.len() == 1 && row[0].fixed().is_none() && view.opset >= SCATTER_ADDS)
+}
+
 fn gathers(view: &View<'_>) -> Result<(), Refusal> {
+    if picks_from_row(view)? {
+        return view.only_first_is_active();
+    }
     let (axis, picked) = picked(view)?;
     row_shape(view, &axis, picked.len()).map(|_| ())
 }
@@ -133,6 +144,16 @@ fn gather(
     gradient: &str,
     builder: &mut GraphBuilder,
 ) -> Result<Contributions, Refusal> {
+    if picks_from_row(view)? {
+        let shape = builder.node("Shape", &[view.input(0)?], vec![]);
+        let zeros = builder.node("ConstantOfShape", &[&shape], vec![]);
+        let mut f = emit::Formula::new(builder);
+        let places = f.reshape(view.input(1)?, &[-1]);
+        let updates = f.reshape(gradient, &[-1]);
+        let settings = vec![attribute::int("axis", 0), attribute::string("reduction", "add")];
+        let sum = builder.node("ScatterElements", &[&zeros, &places, &updates], settings);
+        return Ok(vec![(0, sum)]);
+    }
     let (axis, picked) = picked(view)?;
     let shape = row_shape(view, &axis, picked.len())?;
     let shape = builder.integers("shape", &shape);
@@ -296,6 +317,20 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn picking_from_the_row_of_the_whole_batch() {
+        Case::new(&[2, 3]).check("Gather from a row", |b, x| {
+            let all = b.integers("all", &[-1]);
+            let row = b.node("Reshape", &[x, &all], vec![]);
+            let size = b.node("Size", &[x], vec![]);
+            let [zero, one] = [0, 1].map(|n| b.array("n", &ndarray::arr0(n as i64)));
+            let places = b.node("Range", &[&zero, &size, &one], vec![]);
+            let picked = b.node("Gather", &[&row, &places], vec![]);
+            let back = b.integers("back", &[-1, 6]);
+            b.node("Reshape", &[&picked, &back], vec![])
+        });
     }
 
     #[test]
