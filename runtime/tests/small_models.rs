@@ -86,6 +86,16 @@ pub(crate) fn linear_net() -> Model {
     finish(builder, &flat, INPUT.iter().product(), None)
 }
 
+/// A linear layer whose logits are blown up until float32 knows no gradient of the loss: the
+/// simplest of masks.
+pub(crate) fn saturated_net() -> Model {
+    let (mut builder, image) = begin();
+    let flat = builder.node("Flatten", &[&image], vec![]);
+    let factor = builder.scalar("factor", 1e4);
+    let blown = builder.node("Mul", &[&flat, &factor], vec![]);
+    finish(builder, &blown, INPUT.iter().product(), None)
+}
+
 /// A fully convolutional network, whose logits are N×K×1×1.
 pub(crate) fn positions_net() -> Model {
     let (mut builder, image) = begin();
@@ -96,6 +106,14 @@ pub(crate) fn positions_net() -> Model {
     let dims = [Dim::free("N"), Dim::Fixed(CLASSES), one.clone(), one];
     builder.output("logits", DataType::Float, &dims);
     builder.finish().unwrap()
+}
+
+/// A classifier that rounds its pixels, through which no gradient flows.
+pub(crate) fn rounding_net() -> Model {
+    let (mut builder, image) = begin();
+    let flat = builder.node("Flatten", &[&image], vec![]);
+    let round = builder.named_node("rounding", "Round", &[&flat], vec![]);
+    finish(builder, &round, INPUT.iter().product(), None)
 }
 
 /// A model from images to images.

@@ -12,5 +12,5 @@ mod summary;
 mod tests;
 
 pub use plan::{AuditError, Plan, check_data};
-pub use runner::{Measured, Stage, measure};
+pub use runner::{Measured, Progress, Stage, measure};
 pub use summary::warnings;

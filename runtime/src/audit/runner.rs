@@ -20,6 +20,15 @@ pub enum Stage {
     Attack,
 }
 
+/// How an audit gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A part begins, over so many images.
+    Begin(Stage, usize),
+    /// So many more of them are done.
+    Done(usize),
+}
+
 /// What an audit found.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -51,7 +60,7 @@ impl Samples for Dataset {
 
 /// Classifies all images, then attacks those that are classified correctly.
 ///
-/// `progress` is told of every few images that are done.
+/// `progress` is told as images are done.
 ///
 /// # Errors
 /// If the attack makes no sense or the model fails.
@@ -59,15 +68,17 @@ pub fn measure<O: Oracle + Send>(
     oracles: &mut [O],
     data: &Dataset,
     plan: &Plan,
-    progress: &(dyn Fn(Stage, usize) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Measured, AuditError> {
     let input = data.input();
     plan.attack.validate(input.iter().product())?;
+    progress(Progress::Begin(Stage::Clean, data.len()));
     let logits = classify(oracles, data, plan, progress)?;
     let predictions: Vec<usize> = logits.rows().into_iter().map(|row| prediction(&row)).collect();
     let is_right = |index: &usize| predictions[*index] == data.labels[*index];
     let queue = Queue::new((0..data.len()).filter(is_right).collect());
     let right = queue.len();
+    progress(Progress::Begin(Stage::Attack, right));
     let started = Instant::now();
     let pgd = Pgd { spec: &plan.attack, input, batch: plan.batch };
     let attack = |oracle: &mut O, _| {
@@ -77,7 +88,7 @@ pub fn measure<O: Oracle + Send>(
                 outcome.image = Vec::new();
             }
             outcomes.push(outcome);
-            progress(Stage::Attack, 1);
+            progress(Progress::Done(1));
         });
         if result.is_err() {
             queue.close();
@@ -103,12 +114,12 @@ fn classify<O: Oracle + Send>(
     oracles: &mut [O],
     data: &Dataset,
     plan: &Plan,
-    progress: &(dyn Fn(Stage, usize) + Sync),
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Array2<f32>, AuditError> {
     let parts = spread(oracles, data.len(), plan.batch, |oracle, rows| {
         let done = rows.len();
         let logits = oracle.logits(&data.batch(rows).view())?;
-        progress(Stage::Clean, done);
+        progress(Progress::Done(done));
         Ok(logits)
     })
     .map_err(AuditError::Oracle)?;

@@ -20,6 +20,8 @@ pub fn warnings(
     let mut warnings: Vec<String> =
         classifier.precautions().iter().map(ToString::to_string).collect();
     warnings.extend(about_threat(&plan.attack, data.input()));
+    let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
+    warnings.extend(trained.and_then(|trained| about_training(&plan.attack, trained)));
     warnings.extend(about_data(classifier, data));
     warnings.extend(about_logits(measured));
     warnings.extend(about_gradients(measured));
@@ -55,6 +57,17 @@ fn about_threat(attack: &AttackSpec, input: [usize; 3]) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// An attack that is easier than what the network was trained for.
+fn about_training(attack: &AttackSpec, trained: &AttackSpec) -> Option<String> {
+    let is_easier = attack.norm == trained.norm && attack.eps.value() < trained.eps.value();
+    is_easier.then(|| {
+        format!(
+            "eps {} is less than the {} that the network was trained against",
+            attack.eps, trained.eps
+        )
+    })
 }
 
 /// Data that does not measure what it should.

@@ -1,6 +1,7 @@
 //! Audits of small models on synthetic images.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::Axis;
@@ -8,11 +9,11 @@ use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::onnx::Model;
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 
-use super::{AuditError, Measured, Plan, Stage, check_data, measure, report, warnings};
+use super::{AuditError, Measured, Plan, Progress, Stage, check_data, measure, report, warnings};
 use crate::attack::gradient;
 use crate::attack::oracle::prediction;
 use crate::session::{Classifier, Pool, SessionOptions};
-use crate::small_models::{INPUT, bundle, conv_net, linear_net, positions_net};
+use crate::small_models::{INPUT, bundle, conv_net, linear_net, positions_net, saturated_net};
 
 /// A radius in which some images break and some do not.
 const LINF: &str = "12/255";
@@ -47,7 +48,7 @@ fn audit(classifier: &Classifier, data: &Dataset, plan: &Plan, threads: usize) -
     let options = SessionOptions { threads, batch: plan.batch };
     let pool = Pool::new(classifier, &options, data.len()).unwrap();
     let mut pool = pool.with_gradient(classifier, &graph).unwrap();
-    measure(pool.workers(), data, plan, &|_, _| ()).unwrap()
+    measure(pool.workers(), data, plan, &|_| ()).unwrap()
 }
 
 #[test]
@@ -179,6 +180,16 @@ fn warns_of_what_makes_figures_worthless() {
     assert!(!found.contains("gradient of zero"), "{found}");
 }
 
+#[test]
+fn masked_gradients_are_noticed() {
+    let (_folder, classifier) = classifier(&saturated_net());
+    let data = data(&classifier, 30);
+    let plan = plan(Norm::Linf, "1/255", 1);
+    let measured = audit(&classifier, &data, &plan, 1);
+    let found = warnings(&classifier, &data, &plan, &measured).join("\n");
+    assert!(found.contains("a gradient of zero"), "{found}");
+}
+
 fn blinded(outcome: crate::attack::pgd::Outcome) -> crate::attack::pgd::Outcome {
     crate::attack::pgd::Outcome { blind: true, ..outcome }
 }
@@ -201,13 +212,16 @@ fn progress_counts_every_image() {
     let graph = gradient::loss_gradient(&classifier).unwrap().to_bytes();
     let pool = Pool::new(&classifier, &SessionOptions::default(), 30).unwrap();
     let mut pool = pool.with_gradient(&classifier, &graph).unwrap();
-    let (clean, attacked) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let tell = |stage, done| {
-        let counter = if stage == Stage::Clean { &clean } else { &attacked };
-        counter.fetch_add(done, Ordering::Relaxed);
+    let (begun, done) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let tell = |progress| match progress {
+        Progress::Begin(stage, images) => begun.lock().unwrap().push((stage, images)),
+        Progress::Done(images) => {
+            done.fetch_add(images, Ordering::Relaxed);
+        }
     };
     let plan = plan(Norm::Linf, "1/255", 1);
     let measured = measure(pool.workers(), &data, &plan, &tell).unwrap();
-    assert_eq!(clean.into_inner(), 30);
-    assert_eq!(attacked.into_inner(), measured.clean.correct);
+    let attacked = measured.clean.correct;
+    assert_eq!(begun.into_inner().unwrap(), [(Stage::Clean, 30), (Stage::Attack, attacked)]);
+    assert_eq!(done.into_inner(), 30 + attacked);
 }

@@ -13,7 +13,7 @@ use rift_models::artifact::atomic;
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use rift_runtime::attack::gradient;
-use rift_runtime::audit::{Measured, Plan, Stage, check_data, measure, report};
+use rift_runtime::audit::{Measured, Plan, Progress, Stage, check_data, measure, report};
 use rift_runtime::session::{Classifier, Pool};
 
 use super::{Answer, open, output};
@@ -60,10 +60,10 @@ struct ThreatArgs {
     /// The attack
     #[arg(long, value_enum, env = "RIFT_ATTACK", default_value = "pgd")]
     attack: Attack,
-    /// The norm of the perturbation: linf or l2
-    #[arg(long, value_name = "NORM", env = "RIFT_NORM", default_value = "linf")]
-    norm: Norm,
-    /// Its largest norm in pixel units [default: 8/255 for linf, 128/255 for l2]
+    /// The norm of the perturbation, linf or l2 [default: the bundle's, else linf]
+    #[arg(long, value_name = "NORM", env = "RIFT_NORM")]
+    norm: Option<Norm>,
+    /// Its largest norm in pixel units [default: the bundle's, else 8/255 for linf, 128/255 for l2]
     #[arg(long, value_name = "LENGTH", env = "RIFT_EPS")]
     eps: Option<Epsilon>,
     /// The length of one step in pixel units [default: a quarter of eps]
@@ -89,15 +89,18 @@ fn fraction(text: &str) -> Result<f64, String> {
 }
 
 impl ThreatArgs {
-    fn spec(&self) -> anyhow::Result<AttackSpec> {
+    /// The attack; what is not given follows the threat model that the network was trained for.
+    fn spec(&self, trained: Option<&AttackSpec>) -> anyhow::Result<AttackSpec> {
         let Attack::Pgd = self.attack;
-        let usual = match self.norm {
+        let norm = self.norm.or(trained.map(|spec| spec.norm)).unwrap_or_default();
+        let of_bundle = trained.filter(|spec| spec.norm == norm).map(|spec| spec.eps.clone());
+        let usual = match norm {
             Norm::Linf => "8/255",
             Norm::L2 => "128/255",
         };
-        let eps = self.eps.clone().map_or_else(|| usual.parse(), Ok)?;
+        let eps = self.eps.clone().or(of_bundle).map_or_else(|| usual.parse(), Ok)?;
         let step = self.step.clone().map_or_else(|| quarter(&eps), Ok)?;
-        let (norm, steps, restarts, seed) = (self.norm, self.steps, self.restarts, self.seed);
+        let (steps, restarts, seed) = (self.steps, self.restarts, self.seed);
         Ok(AttackSpec { norm, eps, step, steps, restarts, seed, ..AttackSpec::pgd20() })
     }
 }
@@ -123,8 +126,9 @@ pub(crate) fn run(
     for path in args.json.iter().chain(&args.save_adversarial) {
         output::check_writable(path)?;
     }
-    let attack = args.threat.spec()?;
     let classifier = open(&args.model, global)?;
+    let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
+    let attack = args.threat.spec(trained)?;
     attack
         .validate(classifier.input().iter().product())
         .context("impossible attack (pixels lie in [0, 1]: 8 grey levels are written `8/255`)")?;
@@ -137,9 +141,8 @@ pub(crate) fn run(
     let mut pool = Pool::new(&classifier, &options, data.len())?
         .with_gradient(&classifier, &graph.to_bytes())?;
     let plan = Plan { attack, batch: options.batch, keep_images: args.save_adversarial.is_some() };
-    let bar = progress(global, data.len());
-    let tell = |stage, done| tell(&bar, stage, done);
-    let measured = measure(pool.workers(), &data, &plan, &tell)?;
+    let bar = progress(global);
+    let measured = measure(pool.workers(), &data, &plan, &|event| tell(&bar, event))?;
     bar.finish_and_clear();
     let report = report::report(&classifier, &data, &plan, &measured);
     if let Some(path) = &args.save_adversarial {
@@ -162,11 +165,11 @@ pub(crate) fn run(
     }
 }
 
-fn progress(global: &Global, n: usize) -> ProgressBar {
+fn progress(global: &Global) -> ProgressBar {
     if global.quiet {
         return ProgressBar::hidden();
     }
-    let bar = ProgressBar::new(n as u64);
+    let bar = ProgressBar::new(0);
     let template = "{msg:>6} {wide_bar} {pos}/{len} {per_sec} {eta}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -175,17 +178,19 @@ fn progress(global: &Global, n: usize) -> ProgressBar {
     bar
 }
 
-fn tell(bar: &ProgressBar, stage: Stage, done: usize) {
-    let name = match stage {
-        Stage::Clean => "clean",
-        Stage::Attack => "attack",
-    };
-    if bar.message() != name {
-        bar.set_message(name);
-        bar.set_position(0);
-        bar.reset_eta();
+fn tell(bar: &ProgressBar, progress: Progress) {
+    match progress {
+        Progress::Begin(stage, images) => {
+            bar.set_message(match stage {
+                Stage::Clean => "clean",
+                Stage::Attack => "attack",
+            });
+            bar.set_length(images as u64);
+            bar.set_position(0);
+            bar.reset_eta();
+        }
+        Progress::Done(images) => bar.inc(images as u64),
     }
-    bar.inc(done as u64);
 }
 
 /// Writes every image as the attack left it: adversarial where it was broken, the last attempt where
@@ -219,6 +224,25 @@ fn save(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_given_follows_the_bundle() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            threat: ThreatArgs,
+        }
+        let spec = |arguments: &[&str], trained: Option<&AttackSpec>| {
+            let arguments = std::iter::once("audit").chain(arguments.iter().copied());
+            Line::parse_from(arguments).threat.spec(trained).unwrap().label()
+        };
+        let trained = AttackSpec { eps: "0.1".parse().unwrap(), ..AttackSpec::paper() };
+        assert_eq!(spec(&[], None), "pgd-20 linf 8/255");
+        assert_eq!(spec(&[], Some(&trained)), "pgd-20 linf 0.1");
+        assert_eq!(spec(&["--eps", "4/255"], Some(&trained)), "pgd-20 linf 4/255");
+        assert_eq!(spec(&["--norm", "l2"], Some(&trained)), "pgd-20 l2 128/255");
+    }
 
     #[test]
     fn a_step_is_a_quarter_of_eps_as_it_is_written() {
