@@ -1,5 +1,7 @@
 //! Whole networks, both graphs.
 
+mod interfaces;
+mod old_operators;
 mod refusals;
 
 use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};
