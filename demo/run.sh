@@ -24,7 +24,7 @@ run $bin/rift-trainer train --preset quick --data "$data" --arch "$arch" \
 
 step "RiFT: find the least critical module, fine-tune it on clean images, interpolate"
 run $bin/rift-trainer rift --checkpoint "$out/train/at.safetensors" --data "$data" \
-    --epochs 1 --out "$out/rift"
+    --epochs 1 --alphas 0,0.25..1 --out "$out/rift"
 
 step "Freeze to ONNX, and hold the file against the checkpoint"
 run $bin/rift-exporter export --checkpoint "$out/rift/rift.safetensors" --out "$out/bundle"
