@@ -251,7 +251,7 @@ fn bad_arguments_are_one_line() {
         ("--norm", "l3", "linf"),
         ("--split", "tset", "tset"),
         ("--threads", "0", "at least 1"),
-        ("--attack", "fgsm", "pgd"),
+        ("--attack", "cw", "pgd"),
         ("--min-robust-accuracy", "45", "from 0 to 1"),
     ] {
         let message = place.fails(&audit(&[argument, value, "--json", "a.json"]));

@@ -86,6 +86,17 @@ pub(crate) fn linear_net() -> Model {
     finish(builder, &flat, INPUT.iter().product(), None)
 }
 
+/// One linear layer with two logits; no names.
+pub(crate) fn two_classes() -> Model {
+    let (mut builder, image) = begin();
+    let flat = builder.node("Flatten", &[&image], vec![]);
+    let weight =
+        builder.array("weight", &Array2::from_shape_vec((192, 2), numbers(9, 384, 0.5)).unwrap());
+    builder.node_making("logits", "MatMul", &[&flat, &weight], vec![]).unwrap();
+    builder.output("logits", DataType::Float, &[Dim::free("N"), Dim::Fixed(2)]);
+    builder.finish().unwrap()
+}
+
 /// A fully convolutional network, whose logits are N×K×1×1.
 pub(crate) fn positions_net() -> Model {
     let (mut builder, image) = begin();

@@ -75,7 +75,7 @@ impl Head {
         let logits = interface.logits.value.as_str();
         let [label, target] = ["labels", "targets"].map(|name| {
             let is_there = self.inputs().contains(&name);
-            is_there.then(|| one_hot(name, classes, builder)).unwrap_or_default()
+            if is_there { one_hot(name, classes, builder) } else { String::new() }
         });
         Ok(match self {
             Self::CrossEntropy => cross_entropy(logits, &label, builder),

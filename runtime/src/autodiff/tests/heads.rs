@@ -48,7 +48,7 @@ fn ask(graph: &Model, head: Head, logits: &ArrayD<f32>, environment: &Environmen
 }
 
 /// The loss for label 1 and target 2, from its definition.
-fn loss(head: Head, z: ArrayView1<f32>) -> f64 {
+fn loss(head: Head, z: &ArrayView1<f32>) -> f64 {
     let z: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
     let mut sorted = z.clone();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -87,13 +87,13 @@ fn every_loss_is_its_definition_and_its_gradient_the_losss() {
         let graph = graph(5, head, environment);
         let step = ask(&graph, head, &rows.clone().into_dyn(), environment);
         for (n, row) in rows.rows().into_iter().enumerate() {
-            let expected = loss(head, row);
+            let expected = loss(head, &row);
             assert!((f64::from(step.loss[n]) - expected).abs() < 1e-5, "{head:?} {n} {expected}");
             for class in 0..5 {
                 let [up, down] = [1e-3, -1e-3].map(|step| {
                     let mut moved = row.to_owned();
                     moved[class] += step;
-                    loss(head, moved.view())
+                    loss(head, &moved.view())
                 });
                 let (expected, found) = ((up - down) / 2e-3, step.input[[n, class]]);
                 let error = (f64::from(found) - expected).abs();
