@@ -2,11 +2,12 @@
 //!
 //! A [`Plan`] says what to do, [`measure`] does it after [`sanity`] has found out what the gradient is
 //! worth, [`warnings`] says what stands in the way of taking the figures at face value, and
-//! [`report`](report::report) puts it all into the file that others read; [`merge()`] makes one of
-//! the reports of its parts.
+//! [`report`](report::report) puts it all into the file that others read and [`html`] into a page;
+//! [`merge()`] makes one of the reports of its parts.
 
 #[cfg(test)]
 mod deceivers;
+pub mod html;
 mod merge;
 mod plan;
 pub mod report;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rift_models::artifact::{AuditReport, atomic, read_json};
-use rift_runtime::audit::{merge, report};
+use rift_runtime::audit::{html, merge, report};
 
 use super::super::{Answer, output};
 
@@ -18,11 +18,14 @@ pub(crate) struct MergeArgs {
     /// Write the report of the whole as JSON
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    /// Write it as one page, without pictures and names of classes, which the parts do not hold
+    #[arg(long, value_name = "PATH", env = "RIFT_HTML")]
+    html: Option<PathBuf>,
 }
 
 /// Makes one report of those of its parts.
 pub(crate) fn run(args: &MergeArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
-    if let Some(path) = &args.json {
+    for path in args.json.iter().chain(&args.html) {
         output::check_writable(path)?;
     }
     let parts = args
@@ -31,6 +34,10 @@ pub(crate) fn run(args: &MergeArgs, out: &mut dyn Write) -> anyhow::Result<Answe
         .map(|path| Ok((path.display().to_string(), read_json::<AuditReport>(path, "audit")?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let whole = merge(parts)?;
+    if let Some(path) = &args.html {
+        let page = html::page(&whole, &html::Surroundings::default());
+        atomic::write(path, page.as_bytes())?;
+    }
     if let Some(path) = &args.json {
         atomic::write_json(path, &whole)?;
     }

@@ -15,7 +15,7 @@ use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_runtime::attack::gradient::{Attacker, GradientError, Graphs};
-use rift_runtime::audit::{AuditError, Keep, Measured, Plan, check_data, measure, report};
+use rift_runtime::audit::{AuditError, Keep, Measured, Plan, check_data, html, measure, report};
 use rift_runtime::session::Classifier;
 
 use self::flags::{Gate, ThreatArgs, duration, fraction};
@@ -23,6 +23,10 @@ use self::replay::Replay;
 use self::shard::Part;
 use super::{Answer, open, output as files};
 use crate::cli::{Global, Spread, at_least_one};
+
+/// Broken images that the page shows, among the first so many of the data.
+const SHOWN: usize = 18;
+const AMONG: usize = 400;
 
 /// The arguments of `audit`.
 #[derive(Debug, Args)]
@@ -54,6 +58,9 @@ pub(crate) struct AuditArgs {
     /// Write the report as JSON, every image included
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    /// Write the report as one page that needs nothing else
+    #[arg(long, value_name = "PATH", env = "RIFT_HTML")]
+    html: Option<PathBuf>,
     /// Write the adversarial images: `x` (float32), `y`, `index`
     #[arg(long, value_name = "PATH.npz", env = "RIFT_SAVE_ADVERSARIAL")]
     save_adversarial: Option<PathBuf>,
@@ -74,7 +81,7 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
     let started = Instant::now();
-    for path in args.json.iter().chain(&args.save_adversarial) {
+    for path in args.json.iter().chain(&args.html).chain(&args.save_adversarial) {
         files::check_writable(path)?;
     }
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
@@ -85,7 +92,11 @@ pub(crate) fn run(
     let (data, path) = open_data(args, replay.as_ref())?;
     check_data(&classifier, &data)?;
     let options = args.spread.options();
-    let keep = if args.save_adversarial.is_some() { Keep::All } else { Keep::First(0) };
+    let keep = match (&args.save_adversarial, &args.html) {
+        (Some(_), _) => Keep::All,
+        (None, Some(_)) => Keep::First(AMONG),
+        (None, None) => Keep::First(0),
+    };
     let plan = match &replay {
         Some(replay) => replay.plan((&classifier, &data), options.batch, keep)?,
         None => Plan {
@@ -120,7 +131,7 @@ pub(crate) fn run(
         Some(replay) => replay.report.shard,
         None => args.shard.map(|part| part.shard(data.len())),
     };
-    write(args, &data, &measured, &report)?;
+    write(args, (&classifier, &data), &measured, &report)?;
     out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
     verdict(args, replay.as_ref(), &report, out)
 }
@@ -147,12 +158,19 @@ fn graphs(classifier: &Classifier, plan: &Plan, model: &Path) -> anyhow::Result<
 
 fn write(
     args: &AuditArgs,
-    data: &Dataset,
+    (classifier, data): (&Classifier, &Dataset),
     measured: &Measured,
     report: &AuditReport,
 ) -> anyhow::Result<()> {
     if let Some(path) = &args.save_adversarial {
         output::save(path, data, measured)?;
+    }
+    if let Some(path) = &args.html {
+        let around = html::Surroundings {
+            classes: (0..classifier.classes()).map(|class| classifier.class_name(class)).collect(),
+            exhibits: html::exhibits(data, measured, SHOWN),
+        };
+        atomic::write(path, html::page(report, &around).as_bytes())?;
     }
     if let Some(path) = &args.json {
         atomic::write_json(path, report)?;
