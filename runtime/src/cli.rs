@@ -42,7 +42,9 @@ enum Command {
     /// Classify pictures
     Classify(classify::ClassifyArgs),
     /// Attack a model and say how robust it is
-    Audit(audit::AuditArgs),
+    Audit(Box<audit::AuditArgs>),
+    /// Make one report of those of an audit's parts
+    AuditMerge(audit::merge::MergeArgs),
     /// Write a model with its reverse pass as an ordinary ONNX file
     Gradient(gradient::GradientArgs),
     /// Measure how fast a model runs on this machine
@@ -116,6 +118,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
         Command::Info(args) => info::run(args, global, out),
         Command::Classify(args) => classify::run(args, global, out),
         Command::Audit(args) => audit::run(args, global, out),
+        Command::AuditMerge(args) => audit::merge::run(args, out),
         Command::Gradient(args) => gradient::run(args, global, out),
         Command::Bench(args) => bench::run(args, global, out),
     }

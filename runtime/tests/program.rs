@@ -192,6 +192,126 @@ fn a_threshold_that_is_missed_is_status_1() {
 }
 
 #[test]
+fn the_interval_decides_unless_the_point_is_asked_for() {
+    let place = Place::with(&linear_net());
+    assert_eq!(place.run(&audit(&["--eps", "1/255", "--json", "a.json"])).code, 0);
+    let report = report(&place.path("a.json"));
+    assert!(report.interval.lower < report.robust_accuracy);
+    let between = f64::midpoint(report.interval.lower, report.robust_accuracy).to_string();
+    let least = ["--eps", "1/255", "--min-robust-accuracy", &between];
+    let ended = place.run(&audit(&least));
+    assert!(ended.code == 1 && ended.out.contains("lower bound"), "{}", ended.out);
+    assert_eq!(place.run(&audit(&[&least[..], &["--gate", "point"]].concat())).code, 0);
+}
+
+/// A composition of attacks over two radii, quickly.
+const CURVE: [&str; 10] = [
+    "audit",
+    "m.onnx",
+    "--data",
+    DATA,
+    "--limit",
+    "30",
+    "--attack",
+    "fast",
+    "--eps",
+    "2/255,6/255",
+];
+
+#[test]
+fn a_replay_is_the_same_and_says_so() {
+    let place = Place::with(&conv_net(None));
+    let ended = place.run(&[&CURVE[..], &["--json", "a.json", "--html", "a.html"]].concat());
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let page = fs::read_to_string(place.path("a.html")).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("data:image/png;base64,"));
+    assert!(page.contains("ε 6/255") && page.contains("apgd-t") && page.contains("cat"));
+    assert!(!page.contains("<script") && !page.contains("http"), "something from elsewhere");
+    let ended = place.run(&["audit", "--replay", "a.json", "--batch-size", "5", "--threads", "1"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{}", ended.out);
+    assert!(ended.out.contains("bit for bit"), "{}", ended.out);
+    let mut other = report(&place.path("a.json"));
+    let at = other.samples.iter().position(|s| s.distance > 0.0).unwrap();
+    other.samples[at].distance += 1e-4;
+    fs::write(place.path("b.json"), serde_json::to_vec(&other).unwrap()).unwrap();
+    let ended = place.run(&["audit", "--replay", "b.json"]);
+    assert!(ended.code == 1 && ended.out.contains("1 images differ"), "{}", ended.out);
+    linear_net().write(&place.path("m.onnx")).unwrap();
+    let message = place.fails(&["audit", "--replay", "a.json"]);
+    assert!(message.contains("the model has digest"), "{message}");
+}
+
+#[test]
+fn parts_make_the_same_whole_in_any_number() {
+    let place = Place::with(&conv_net(None));
+    for (of, json) in [(1, "one.json"), (7, "seven.json")] {
+        let names: Vec<String> = (1..=of).map(|part| format!("part{part}of{of}.json")).collect();
+        for (part, name) in names.iter().enumerate() {
+            let shard = format!("{}/{of}", part + 1);
+            let ended = place.run(&[&CURVE[..], &["--shard", &shard, "--json", name]].concat());
+            assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        }
+        let names: Vec<&str> = names.iter().rev().map(String::as_str).collect();
+        let ended = place.run(&[&["audit-merge", "--json", json], &names[..]].concat());
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    }
+    let timeless = |name: &str| {
+        let mut report = report(&place.path(name));
+        report.attacks.iter_mut().for_each(|attack| attack.seconds = 0.0);
+        report
+    };
+    assert_eq!(timeless("one.json"), timeless("seven.json"));
+    let ended = place.run(&[&CURVE[..], &["--json", "whole.json"]].concat());
+    assert_eq!(ended.code, 0);
+    assert_eq!(timeless("one.json"), timeless("whole.json"));
+    for (names, part) in [
+        (vec!["part1of7.json", "part3of7.json"], "part 2 of 7 is missing"),
+        (vec!["part1of7.json"], "part 2 of 7 is missing"),
+        (vec!["part1of7.json", "part1of7.json"], "there twice"),
+        (vec!["part1of7.json", "part1of1.json"], "different audits"),
+        (vec!["whole.json"], "whole audit"),
+    ] {
+        let message = place.fails(&[&["audit-merge"], &names[..]].concat());
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn a_model_without_a_gradient_can_be_searched() {
+    let place = Place::with(&small_models::stepped_net());
+    let message = place.fails(&audit(&["--json", "a.json"]));
+    assert!(message.contains("Round") && message.contains("--attack square"), "{message}");
+    let arguments = [
+        "audit",
+        "m.onnx",
+        "--data",
+        DATA,
+        "--limit",
+        "24",
+        "--attack",
+        "square",
+        "--queries",
+        "50",
+        "--json",
+        "a.json",
+    ];
+    let ended = place.run(&arguments);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    let report = report(&place.path("a.json"));
+    assert_eq!((report.attacks[0].name.as_str(), report.attacks[0].gradients), ("square", 0));
+    assert!(report.attacks[0].forwards > 0);
+}
+
+#[test]
+fn a_time_budget_that_is_up_says_what_was_not_reached() {
+    let place = Place::with(&conv_net(None));
+    let ended = place.run(&audit(&["--time-budget", "0s", "--json", "a.json"]));
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(ended.out.contains("upper bound"), "{}", ended.out);
+    assert_eq!(report(&place.path("a.json")).attacks[0].broken, 0);
+}
+
+#[test]
 fn gradient_and_bench_end_well() {
     let place = Place::with(&conv_net(None));
     let ended = place.run(&["gradient", "m.onnx", "--out", "g.onnx"]);
@@ -263,7 +383,11 @@ fn bad_arguments_are_one_line() {
         ("--threads", "0", "from 1 to 1024"),
         ("--batch-size", "1000000000000", "from 1 to 1024"),
         ("--restarts", "0", "at least 1"),
-        ("--attack", "fgsm", "pgd"),
+        ("--attack", "cw", "pgd"),
+        ("--eps", "2/255,1/255", "expected radii that rise"),
+        ("--queries", "5", "only to square"),
+        ("--shard", "3/2", "2/7"),
+        ("--time-budget", "30", "30m"),
         ("--min-robust-accuracy", "45", "from 0 to 1"),
     ] {
         let message = place.fails(&audit(&[argument, value, "--json", "a.json"]));

@@ -86,14 +86,25 @@ pub(crate) fn linear_net() -> Model {
     finish(builder, &flat, INPUT.iter().product(), None)
 }
 
-/// A linear layer whose logits are blown up until float32 knows no gradient of the loss: the
-/// simplest of masks.
-pub(crate) fn saturated_net() -> Model {
+/// One linear layer with two logits; no names.
+pub(crate) fn two_classes() -> Model {
     let (mut builder, image) = begin();
     let flat = builder.node("Flatten", &[&image], vec![]);
-    let factor = builder.scalar("factor", 1e4);
-    let blown = builder.node("Mul", &[&flat, &factor], vec![]);
-    finish(builder, &blown, INPUT.iter().product(), None)
+    let weight =
+        builder.array("weight", &Array2::from_shape_vec((192, 2), numbers(9, 384, 0.5)).unwrap());
+    builder.node_making("logits", "MatMul", &[&flat, &weight], vec![]).unwrap();
+    builder.output("logits", DataType::Float, &[Dim::free("N"), Dim::Fixed(2)]);
+    builder.finish().unwrap()
+}
+
+/// One linear layer on pixels rounded to sixteenths: nothing to follow.
+pub(crate) fn stepped_net() -> Model {
+    let (mut builder, image) = begin();
+    let many = builder.scalar("many", 16.0);
+    let image = builder.node("Mul", &[&image, &many], vec![]);
+    let image = builder.node("Round", &[&image], vec![]);
+    let flat = builder.node("Flatten", &[&image], vec![]);
+    finish(builder, &flat, INPUT.iter().product(), None)
 }
 
 /// A fully convolutional network, whose logits are N×K×1×1.

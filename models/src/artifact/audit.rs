@@ -9,10 +9,22 @@ use crate::threat::{Epsilon, Norm};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttackResult {
-    /// The attack: `pgd`.
+    /// The attack: `pgd`, `apgd-ce` …
     pub name: String,
+    /// The radius that it was run with, where the audit has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eps: Option<Epsilon>,
     /// Its settings.
     pub settings: serde_json::Value,
+    /// Images that were still robust before it.
+    #[serde(default)]
+    pub attacked: usize,
+    /// Those that it broke.
+    #[serde(default)]
+    pub broken: usize,
+    /// Those that it did not get to the end with before the time was up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreached: usize,
     /// The accuracy over all images after it.
     pub robust: Accuracy,
     /// Wall-clock seconds.
@@ -42,6 +54,61 @@ pub struct SampleResult {
     /// The attack that broke it; `clean` where it was misclassified to begin with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken_by: Option<String>,
+    /// The radius at which it broke, where the audit has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_at: Option<Epsilon>,
+    /// Whether the first gradient at this image was 0 or not finite.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub blind: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// What an audit was asked to do: enough to do it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRequest {
+    /// The data's path as given.
+    pub data: String,
+    /// The first images of the split that were used, where not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// The radii, rising.
+    pub eps: Vec<Epsilon>,
+    /// The attacks with their settings, in order.
+    pub attacks: serde_json::Value,
+    /// Whether a broken image leaves at once.
+    pub early_stop: bool,
+}
+
+/// Accuracy at one radius.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurvePoint {
+    /// The radius.
+    pub eps: Epsilon,
+    /// The accuracy in the worst case over the attacks.
+    pub robust: Accuracy,
+}
+
+/// A part of an audit that is made in several places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shard {
+    /// Which part, from 1.
+    pub number: usize,
+    /// Parts.
+    pub of: usize,
+    /// Images of all parts.
+    pub total: usize,
 }
 
 /// The model that was attacked.
@@ -105,6 +172,9 @@ pub struct AuditReport {
     pub clean_interval: Interval,
     /// The threat model.
     pub threat: Threat,
+    /// The accuracy at every radius, where the audit has several; `threat` has the last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<CurvePoint>,
     /// The attacks in the order in which they were run.
     pub attacks: Vec<AttackResult>,
     /// Every image, in the order of the data.
@@ -113,7 +183,13 @@ pub struct AuditReport {
     pub model: ModelIdentity,
     /// The runtime.
     pub runtime: RuntimeIdentity,
-    /// What stands in the way of taking the figures at face value.
+    /// What was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<AuditRequest>,
+    /// Which part of an audit this is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+    /// What stands in the way of taking the figures at face value, each as `name: sentence`.
     pub warnings: Vec<String>,
 }
 

@@ -21,7 +21,10 @@ pub mod tensors;
 
 pub use accuracy::Accuracy;
 pub use apply::{ApplyError, LoadReport};
-pub use audit::{AttackResult, AuditReport, ModelIdentity, RuntimeIdentity, SampleResult, Threat};
+pub use audit::{
+    AttackResult, AuditReport, AuditRequest, CurvePoint, ModelIdentity, RuntimeIdentity,
+    SampleResult, Shard, Threat,
+};
 pub use bundle::{Bundle, BundleError};
 pub use card::{Card, CardMetric, Parity};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};

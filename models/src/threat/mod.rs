@@ -10,5 +10,5 @@ mod norm;
 
 pub use attack::{AttackError, AttackSpec};
 pub use epsilon::{Epsilon, EpsilonError};
-pub use noise::NoiseKey;
+pub use noise::{NoiseKey, Stream};
 pub use norm::{Norm, NormError};

@@ -25,6 +25,11 @@ pub struct NoiseKey {
 impl NoiseKey {
     /// The generator of one sample's noise.
     pub fn generator(&self, sample: usize) -> impl Rng + use<> {
+        self.stream(sample).0
+    }
+
+    /// The same generator as a sequence of draws.
+    pub fn stream(&self, sample: usize) -> Stream {
         let mut hash = Sha256::new();
         hash.update(b"rift noise 1");
         hash.update(self.seed.to_le_bytes());
@@ -32,7 +37,33 @@ impl NoiseKey {
         hash.update(self.attack.as_bytes());
         let mut generator = ChaCha8Rng::from_seed(hash.finalize().into());
         generator.set_stream(sample as u64);
-        generator
+        Stream(generator)
+    }
+}
+
+/// A long sequence of draws that belongs to one sample, for attacks that search at random.
+#[derive(Clone, Debug)]
+pub struct Stream(ChaCha8Rng);
+
+impl Stream {
+    /// A number in `[0, 1)`.
+    pub fn uniform(&mut self) -> f32 {
+        self.0.random()
+    }
+
+    /// A whole number in `0..n`; 0 for `n = 0`.
+    pub fn below(&mut self, n: usize) -> usize {
+        if n == 0 { 0 } else { self.0.random_range(0..n) }
+    }
+
+    /// 1 or −1.
+    pub fn sign(&mut self) -> f32 {
+        if self.0.random::<bool>() { 1.0 } else { -1.0 }
+    }
+
+    /// A number from the standard normal distribution.
+    pub fn normal(&mut self) -> f32 {
+        self.0.sample(StandardNormal)
     }
 }
 
@@ -100,6 +131,17 @@ mod tests {
         // A change of generator would silently change every published audit.
         let pinned = draw(0, 0, 0, Norm::Linf);
         assert_eq!(pinned[..3], PINNED, "{:?}", &pinned[..3]);
+    }
+
+    #[test]
+    fn a_stream_draws_what_it_says() {
+        let mut stream = NoiseKey { seed: 0, attack: "square", restart: 0 }.stream(3);
+        let draws: Vec<usize> = (0..200).map(|_| stream.below(5)).collect();
+        assert!((0..5).all(|value| draws.contains(&value)) && draws.iter().all(|d| *d < 5));
+        let signs: f32 = (0..200).map(|_| stream.sign()).sum();
+        assert!(signs.abs() < 60.0 && stream.below(0) == 0);
+        let squares: f32 = (0..500).map(|_| stream.normal().powi(2)).sum();
+        assert!((400.0..600.0).contains(&squares), "{squares}");
     }
 
     const PINNED: [f32; 3] = [-0.352_972_45, -0.392_110_88, -0.161_366_4];

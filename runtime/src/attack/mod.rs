@@ -1,10 +1,16 @@
-//! Attacks: what an adversary asks of a model ([`oracle`]), where it may go ([`ball`]), and how it
-//! gets there ([`pgd`]) by the model's own [`gradient`].
+//! Attacks: what an adversary asks of a model ([`oracle`]), where it may go ([`ball`]), how images
+//! are carried there ([`walk`]) by the model's own [`gradient`], and the attacks themselves, which
+//! [`method`] knows by name.
 
+pub mod apgd;
 pub mod ball;
+pub mod fab;
 pub mod gradient;
+pub mod method;
 pub mod oracle;
 pub mod pgd;
+pub mod square;
+pub mod walk;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! What an attack may ask of a model.
 
-use ndarray::{Array2, Array4, ArrayView1, ArrayView4};
+use ndarray::{Array1, Array2, Array4, ArrayView1, ArrayView4};
+
+use crate::autodiff::Head;
 
 /// A failure of the model that is asked; the attack cannot go on.
 pub type OracleError = Box<dyn std::error::Error + Send + Sync>;
@@ -11,7 +13,9 @@ pub struct Gradient {
     /// The logits that the gradient pass computed, `N × classes`. They may differ from
     /// [`Oracle::logits`] by rounding: good for steering, never for judging.
     pub logits: Array2<f32>,
-    /// ∂ CE(logits, label) / ∂ image for each image by itself, `N × C × H × W`.
+    /// Each image's loss.
+    pub losses: Array1<f32>,
+    /// ∂ loss / ∂ image for each image by itself, `N × C × H × W`.
     pub gradient: Array4<f32>,
 }
 
@@ -29,14 +33,22 @@ pub trait Oracle {
     /// If the model fails.
     fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError>;
 
-    /// The gradient of the cross-entropy of each image with respect to its pixels.
+    /// Makes [`gradient`](Self::gradient) that of this loss.
+    ///
+    /// # Errors
+    /// If the model has no gradient of it.
+    fn follow(&mut self, head: Head) -> Result<(), OracleError>;
+
+    /// The gradient of each image's loss with respect to its pixels; `targets` are read by losses
+    /// that have one.
     ///
     /// # Errors
     /// If the model fails.
-    fn loss_gradient(
+    fn gradient(
         &mut self,
         images: &ArrayView4<f32>,
         labels: &[usize],
+        targets: &[usize],
     ) -> Result<Gradient, OracleError>;
 }
 

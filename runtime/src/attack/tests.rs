@@ -1,10 +1,14 @@
-//! PGD on models whose optimum is known.
+//! The attacks on models whose optimum is known.
 
 use ndarray::{Array2, Array4, ArrayView4, Axis};
 use rift_models::threat::{AttackSpec, Epsilon, Norm, noise};
 
+use super::apgd::Apgd;
+use super::method::{Method, Setting};
 use super::oracle::{Gradient, Oracle, OracleError, margin, prediction};
-use super::pgd::{Labelled, Outcome, Pgd, Queue};
+use super::pgd::{Pgd, PgdLoss};
+use super::walk::{Attack, Carrier, Labelled, Outcome, Queue};
+use crate::autodiff::Head;
 
 const INPUT: [usize; 3] = [2, 3, 4];
 const VALUES: usize = 24;
@@ -15,6 +19,7 @@ struct Analytic {
     bias: Vec<f32>,
     is_bent: bool,
     largest_batch: usize,
+    head: Option<Head>,
 }
 
 /// An oracle whose gradient pass gives logits that are off: a different model's, or not a number.
@@ -25,12 +30,17 @@ impl Oracle for Misleading {
         self.0.logits(images)
     }
 
-    fn loss_gradient(
+    fn follow(&mut self, head: Head) -> Result<(), OracleError> {
+        self.0.follow(head)
+    }
+
+    fn gradient(
         &mut self,
         images: &ArrayView4<f32>,
         labels: &[usize],
+        targets: &[usize],
     ) -> Result<Gradient, OracleError> {
-        let mut answer = self.0.loss_gradient(images, labels)?;
+        let mut answer = self.0.gradient(images, labels, targets)?;
         answer.logits.fill(self.1);
         Ok(answer)
     }
@@ -46,7 +56,13 @@ fn uniform(seed: u64, n: usize) -> Vec<f32> {
 impl Analytic {
     fn new(classes: usize, is_bent: bool) -> Self {
         let weight = Array2::from_shape_vec((classes, VALUES), uniform(7, classes * VALUES));
-        Self { weight: weight.unwrap(), bias: uniform(8, classes), is_bent, largest_batch: 0 }
+        Self {
+            weight: weight.unwrap(),
+            bias: uniform(8, classes),
+            is_bent,
+            largest_batch: 0,
+            head: None,
+        }
     }
 
     fn hidden(&self, x: f32) -> (f32, f32) {
@@ -57,6 +73,32 @@ impl Analytic {
         let hidden: Vec<f32> = image.iter().map(|x| self.hidden(*x).0).collect();
         let rows = self.weight.rows().into_iter().zip(&self.bias);
         rows.map(|(w, b)| w.iter().zip(&hidden).map(|(w, h)| w * h).sum::<f32>() + b).collect()
+    }
+}
+
+impl Analytic {
+    /// The loss and its gradient by the logits.
+    fn loss(&self, row: &[f32], label: usize, target: usize) -> (f32, Vec<f32>) {
+        let class = if self.head == Some(Head::TargetLogOdds) { target } else { label };
+        let others = || row.iter().enumerate().filter(move |(j, _)| *j != class);
+        let (best, top) =
+            others().fold((0, f32::NEG_INFINITY), |a, (j, z)| if *z > a.1 { (j, *z) } else { a });
+        let total: f32 = others().map(|(_, z)| (z - top).exp()).sum();
+        let weight = |j: usize, z: f32| match self.head {
+            _ if j == class => -1.0,
+            Some(Head::Margin) => f32::from(j == best),
+            Some(Head::LogitDifference) => f32::from(j == target),
+            _ => (z - top).exp() / total,
+        };
+        let slopes: Vec<f32> = row.iter().enumerate().map(|(j, z)| weight(j, *z)).collect();
+        match self.head {
+            Some(Head::Margin) => (top - row[class], slopes),
+            Some(Head::LogitDifference) => (row[target] - row[class], slopes),
+            Some(Head::TargetLogOdds) => {
+                (row[class] - top - total.ln(), slopes.iter().map(|s| -s).collect())
+            }
+            _ => (top + total.ln() - row[class], slopes),
+        }
     }
 }
 
@@ -71,27 +113,33 @@ impl Oracle for Analytic {
         Ok(logits)
     }
 
-    fn loss_gradient(
+    fn follow(&mut self, head: Head) -> Result<(), OracleError> {
+        self.head = Some(head);
+        Ok(())
+    }
+
+    fn gradient(
         &mut self,
         images: &ArrayView4<f32>,
         labels: &[usize],
+        targets: &[usize],
     ) -> Result<Gradient, OracleError> {
         let logits = self.logits(images)?;
+        let mut losses = ndarray::Array1::zeros(labels.len());
         let mut gradient = Array4::zeros(images.raw_dim());
-        for (n, label) in labels.iter().enumerate() {
+        for n in 0..labels.len() {
             let row = logits.row(n);
-            let top = row.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-            let total: f32 = row.iter().map(|l| (l - top).exp()).sum();
+            let (loss, slopes) = self.loss(row.as_slice().unwrap(), labels[n], targets[n]);
+            losses[n] = loss;
             let image = images.index_axis(Axis(0), n);
             let mut out = gradient.index_axis_mut(Axis(0), n);
             for (i, (to, x)) in out.iter_mut().zip(image).enumerate() {
-                for (class, logit) in row.iter().enumerate() {
-                    let p = (logit - top).exp() / total - f32::from(class == *label);
-                    *to += p * self.weight[(class, i)] * self.hidden(*x).1;
+                for (class, slope) in slopes.iter().enumerate() {
+                    *to += slope * self.weight[(class, i)] * self.hidden(*x).1;
                 }
             }
         }
-        Ok(Gradient { logits, gradient })
+        Ok(Gradient { logits, losses, gradient })
     }
 }
 
@@ -129,11 +177,22 @@ fn attack_in_order(
     order: Vec<usize>,
 ) -> Vec<Outcome> {
     let (images, labels) = labelled(oracle, n);
-    let samples = Labelled { images: images.view(), labels: &labels };
+    carry(&Pgd::new(spec.clone()), oracle, (&images, &labels), (batch, order))
+}
+
+/// Attacks and sorts by index.
+fn carry(
+    attack: &impl Attack,
+    oracle: &mut impl Oracle,
+    (images, labels): (&Array4<f32>, &[usize]),
+    (batch, order): (usize, Vec<usize>),
+) -> Vec<Outcome> {
+    let logits = oracle.logits(&images.view()).unwrap();
+    let samples = Labelled { images: images.view(), labels, logits: logits.view() };
     let mut outcomes = Vec::new();
-    let pgd = Pgd { spec, input: INPUT, batch };
     let queue = Queue::new(order);
-    pgd.run(oracle, &samples, &queue, |outcome| outcomes.push(outcome)).unwrap();
+    let carrier = Carrier { input: INPUT, batch };
+    carrier.run(attack, oracle, (&samples, &queue), |outcome| outcomes.push(outcome)).unwrap();
     outcomes.sort_by_key(|outcome| outcome.index);
     outcomes
 }
@@ -181,11 +240,8 @@ fn l2_finds_the_optimum_of_a_linear_model() {
     let length = slope.dot(&slope).sqrt();
     let logits = oracle.logits(&images.view()).unwrap();
     let now = predictions(&logits);
-    let samples = Labelled { images: images.view(), labels: &now };
-    let mut outcomes = Vec::new();
-    let pgd = Pgd { spec: &settings, input: INPUT, batch: 8 };
-    let queue = Queue::new((0..n).collect());
-    pgd.run(&mut oracle, &samples, &queue, |outcome| outcomes.push(outcome)).unwrap();
+    let order = (0..n).collect();
+    let outcomes = carry(&Pgd::new(settings), &mut oracle, (&images, &now), (8, order));
     let mut possible = 0;
     for outcome in &outcomes {
         let worst = margin(&logits.row(outcome.index), now[outcome.index]) - 0.2 * length;
@@ -239,11 +295,13 @@ fn depends_neither_on_the_batch_nor_on_the_order() {
 fn never_asks_for_more_than_a_batch() {
     let mut oracle = Analytic::new(4, true);
     let (images, labels) = labelled(&mut oracle, 50);
+    let logits = oracle.logits(&images.view()).unwrap();
     oracle.largest_batch = 0;
-    let samples = Labelled { images: images.view(), labels: &labels };
-    let settings = AttackSpec { restarts: 2, ..spec(Norm::Linf, "0.05", "0.02", 4) };
-    let pgd = Pgd { spec: &settings, input: INPUT, batch: 8 };
-    pgd.run(&mut oracle, &samples, &Queue::new((0..50).collect()), |_| ()).unwrap();
+    let samples = Labelled { images: images.view(), labels: &labels, logits: logits.view() };
+    let pgd = Pgd::new(AttackSpec { restarts: 2, ..spec(Norm::Linf, "0.05", "0.02", 4) });
+    let queue = Queue::new((0..50).collect());
+    let carrier = Carrier { input: INPUT, batch: 8 };
+    carrier.run(&pgd, &mut oracle, (&samples, &queue), |_| ()).unwrap();
     assert_eq!(oracle.largest_batch, 8);
 }
 
@@ -283,13 +341,10 @@ fn the_served_model_alone_decides_what_is_broken() {
         let settings = AttackSpec { restarts: 2, ..spec(Norm::Linf, "0.03", "0.01", 4) };
         let honest = attack(&mut oracle, 60, &settings, 8);
         let (images, labels) = labelled(&mut oracle, 60);
-        let samples = Labelled { images: images.view(), labels: &labels };
-        let pgd = Pgd { spec: &settings, input: INPUT, batch: 8 };
         let mut misleading = Misleading(oracle, useless);
-        let mut outcomes = Vec::new();
-        let queue = Queue::new((0..60).collect());
-        pgd.run(&mut misleading, &samples, &queue, |outcome| outcomes.push(outcome)).unwrap();
-        outcomes.sort_by_key(|outcome| outcome.index);
+        let order = (0..60).collect();
+        let pgd = Pgd::new(settings);
+        let outcomes = carry(&pgd, &mut misleading, (&images, &labels), (8, order));
         assert!(broken(&honest) > 5 && broken(&honest) < 55, "{}", broken(&honest));
         for (a, b) in honest.iter().zip(&outcomes) {
             assert_eq!((a.broken, &a.image, a.gradients), (b.broken, &b.image, b.gradients));
@@ -306,19 +361,26 @@ fn a_failing_model_ends_the_attack() {
             Err("out of memory".into())
         }
 
-        fn loss_gradient(
+        fn follow(&mut self, _: Head) -> Result<(), OracleError> {
+            Ok(())
+        }
+
+        fn gradient(
             &mut self,
             _: &ArrayView4<f32>,
+            _: &[usize],
             _: &[usize],
         ) -> Result<Gradient, OracleError> {
             Err("out of memory".into())
         }
     }
     let images = images(3);
-    let samples = Labelled { images: images.view(), labels: &[0, 1, 2] };
-    let settings = AttackSpec::paper();
-    let pgd = Pgd { spec: &settings, input: INPUT, batch: 2 };
-    let error = pgd.run(&mut Failing, &samples, &Queue::new(vec![0, 1, 2]), |_| ()).unwrap_err();
+    let logits = Array2::zeros((3, 3));
+    let samples = Labelled { images: images.view(), labels: &[0, 1, 2], logits: logits.view() };
+    let pgd = Pgd::new(AttackSpec::paper());
+    let carrier = Carrier { input: INPUT, batch: 2 };
+    let queue = Queue::new(vec![0, 1, 2]);
+    let error = carrier.run(&pgd, &mut Failing, (&samples, &queue), |_| ()).unwrap_err();
     assert_eq!(error.to_string(), "out of memory");
 }
 
@@ -336,4 +398,176 @@ fn without_steps_only_the_random_start_is_judged() {
     let outcomes = attack(&mut oracle, 20, &spec(Norm::Linf, "0.1", "0", 0), 4);
     assert_eq!(outcomes.len(), 20);
     assert!(outcomes.iter().all(|o| o.gradients == 0 && o.forwards == 1 && o.distance > 0.0));
+}
+
+/// The least margin of an image of a linear model with two classes, within ball and box.
+fn least_margin(
+    oracle: &mut Analytic,
+    image: &ndarray::ArrayView3<f32>,
+    label: usize,
+    eps: f32,
+) -> f32 {
+    let logits = oracle.logits(&(*image).insert_axis(Axis(0))).unwrap();
+    let mut least = margin(&logits.row(0), label);
+    for (i, x) in image.iter().enumerate() {
+        let slope = oracle.weight[(1 - label, i)] - oracle.weight[(label, i)];
+        let room = if slope > 0.0 { eps.min(1.0 - x) } else { eps.min(*x) };
+        least -= slope.abs() * room;
+    }
+    least
+}
+
+fn all_methods() -> Vec<Method> {
+    let pgd = |loss, momentum| Method::Pgd {
+        step: "0.02".parse().unwrap(),
+        steps: 20,
+        restarts: 1,
+        loss,
+        momentum,
+    };
+    let mut methods = vec![
+        Method::Fgsm,
+        pgd(PgdLoss::Ce, 0.0),
+        pgd(PgdLoss::Margin, 0.0),
+        pgd(PgdLoss::Targeted, 0.0),
+        pgd(PgdLoss::Ce, 1.0),
+        Method::apgd_dlr(1),
+    ];
+    methods.extend(Method::autoattack());
+    methods
+}
+
+fn run(
+    method: &Method,
+    oracle: &mut Analytic,
+    n: usize,
+    (batch, eps): (usize, &str),
+) -> Vec<Outcome> {
+    let (images, labels) = labelled(oracle, n);
+    let classes = oracle.bias.len();
+    let logits = oracle.logits(&images.view()).unwrap();
+    let samples = Labelled { images: images.view(), labels: &labels, logits: logits.view() };
+    let norm = if eps.starts_with("l2") { Norm::L2 } else { Norm::Linf };
+    let eps = eps.trim_start_matches("l2 ").parse().unwrap();
+    let setting = Setting { norm, eps, seed: 0, early_stop: true };
+    let carrier = Carrier { input: INPUT, batch };
+    let (queue, mut outcomes) = (Queue::new((0..n).collect()), Vec::new());
+    method
+        .run((&setting, classes), &carrier, oracle, (&samples, &queue), |o| outcomes.push(o))
+        .unwrap();
+    outcomes.sort_by_key(|outcome| outcome.index);
+    outcomes
+}
+
+#[test]
+fn every_attack_finds_the_optimum_of_two_classes() {
+    let mut oracle = Analytic::new(2, false);
+    let n = 60;
+    let (images, labels) = labelled(&mut oracle, n);
+    let least: Vec<f32> = (0..n)
+        .map(|i| least_margin(&mut oracle, &images.index_axis(Axis(0), i), labels[i], 0.05))
+        .collect();
+    let possible = least.iter().filter(|margin| **margin < 0.0).count();
+    assert!((10..50).contains(&possible), "{possible}");
+    for method in all_methods() {
+        for outcome in run(&method, &mut oracle, n, (16, "0.05")) {
+            let least = least[outcome.index];
+            // Random search has no gradient, and FAB overshoots the boundary by a twentieth.
+            let is_rough = method.is_black_box() || method.name() == "fab-t";
+            let slack = if is_rough { 0.02 } else { 1e-3 };
+            let is_clear = least.abs() > slack;
+            let expected = least < 0.0;
+            assert!(!is_clear || outcome.broken == expected, "{method}: {least} {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn every_attack_is_the_same_in_any_batch_and_tells_the_truth() {
+    for (eps, size) in [("0.03", 0.03), ("l2 0.1", 0.1)] {
+        for method in all_methods() {
+            let mut oracle = Analytic::new(5, true);
+            let first = run(&method, &mut oracle, 30, (1, eps));
+            assert_eq!(first, run(&method, &mut oracle, 30, (7, eps)), "{method}");
+            let broken = broken(&first);
+            assert!(broken > 0 && broken < 30, "{method} {eps}: {broken}");
+            let (images, labels) = labelled(&mut oracle, 30);
+            for outcome in first {
+                let clean = images.index_axis(Axis(0), outcome.index);
+                let norm = if size == 0.1 { Norm::L2 } else { Norm::Linf };
+                let distance = norm.of(outcome.image.iter().zip(clean).map(|(a, b)| a - b));
+                assert_eq!(distance, outcome.distance);
+                assert!(!outcome.broken || distance <= size + 1e-6, "{method} {distance}");
+                assert!(outcome.image.iter().all(|v| (0.0..=1.0).contains(v)));
+                let found = prediction(&ndarray::aview1(&oracle.row(&outcome.image)));
+                assert_eq!(outcome.broken, found != labels[outcome.index]);
+                assert!(!outcome.broken || found == outcome.prediction);
+            }
+        }
+    }
+}
+
+#[test]
+fn budgets_are_autoattacks() {
+    let mut oracle = Analytic::new(12, false);
+    oracle.bias[3] += 1e6;
+    for (method, gradients, forwards) in [
+        (Method::apgd_ce(1), 101, 0),
+        (Method::apgd_dlr(5), 505, 0),
+        (Method::apgd_t(), 909, 0),
+        (Method::fab_t(1), 900, 900),
+        (Method::square(), 0, 5001),
+    ] {
+        for outcome in run(&method, &mut oracle, 2, (2, "0.01")) {
+            assert_eq!((outcome.gradients, outcome.forwards), (gradients, forwards), "{method}");
+            assert!(!outcome.broken);
+        }
+    }
+    let mut three = Analytic::new(3, false);
+    three.bias[1] += 1e6;
+    let outcomes = run(&Method::apgd_t(), &mut three, 2, (2, "0.01"));
+    assert!(outcomes.iter().all(|outcome| outcome.gradients == 202));
+    assert_eq!(Method::apgd_t().head(3), Some(Head::LogitDifference));
+    assert_eq!(Method::apgd_dlr(1).head(3), Some(Head::Margin));
+}
+
+#[test]
+fn without_early_stop_apgd_walks_a_whole_restart() {
+    let mut oracle = Analytic::new(5, true);
+    let (images, labels) = labelled(&mut oracle, 20);
+    let apgd = |early_stop| Apgd {
+        name: "apgd-ce",
+        head: Head::LogOdds,
+        norm: Norm::Linf,
+        eps: 0.05,
+        iterations: 20,
+        restarts: 3,
+        targets: 0,
+        early_stop,
+        seed: 0,
+    };
+    let mut both = [true, false].map(|early_stop| {
+        carry(&apgd(early_stop), &mut oracle, (&images, &labels), (8, (0..20).collect()))
+    });
+    let [early, late] = &mut both;
+    assert!(broken(early) > 3);
+    for (early, late) in early.iter().zip(late.iter()) {
+        assert_eq!(early.broken, late.broken);
+        assert_eq!(late.gradients % 21, 0);
+        assert!(early.gradients <= late.gradients);
+    }
+}
+
+#[test]
+fn a_queue_that_closes_leaves_the_rest() {
+    let mut oracle = Analytic::new(4, false);
+    let (images, labels) = labelled(&mut oracle, 5);
+    let logits = oracle.logits(&images.view()).unwrap();
+    let samples = Labelled { images: images.view(), labels: &labels, logits: logits.view() };
+    let queue = Queue::new((0..5).collect()).until(Some(std::time::Instant::now()));
+    let carrier = Carrier { input: INPUT, batch: 2 };
+    let mut count = 0;
+    let pgd = Pgd::new(AttackSpec::paper());
+    carrier.run(&pgd, &mut oracle, (&samples, &queue), |_| count += 1).unwrap();
+    assert_eq!(count, 0);
 }

@@ -1,16 +1,23 @@
 //! The audit: the very file that is served, attacked on this machine.
 //!
-//! A [`Plan`] says what to do, [`measure`] does it, [`warnings`] says what stands in the way of
-//! taking the figures at face value, and [`report`](report::report) puts it all into the file that
-//! others read.
+//! A [`Plan`] says what to do, [`measure`] does it after [`sanity`] has found out what the gradient is
+//! worth, [`warnings`] says what stands in the way of taking the figures at face value, and
+//! [`report`](report::report) puts it all into the file that others read and [`html`] into a page;
+//! [`merge()`] makes one of the reports of its parts.
 
+#[cfg(test)]
+mod deceivers;
+pub mod html;
+mod merge;
 mod plan;
 pub mod report;
 mod runner;
+pub mod sanity;
 mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{AuditError, Plan, check_data};
-pub use runner::{Measured, Progress, Stage, measure};
-pub use summary::warnings;
+pub use merge::{MergeError, merge};
+pub use plan::{AuditError, Keep, Plan, check_data};
+pub use runner::{Fate, Measured, Progress, Stage, measure};
+pub use summary::{counted, is_counted, warnings};

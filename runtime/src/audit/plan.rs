@@ -1,20 +1,47 @@
 //! What an audit does, checked before it starts.
 
-use rift_models::dataset::Dataset;
-use rift_models::threat::{AttackError, AttackSpec};
+use std::ops::Range;
+use std::time::Instant;
 
+use rift_models::dataset::Dataset;
+use rift_models::threat::{AttackError, Epsilon, Norm};
+
+use crate::attack::gradient::GradientError;
+use crate::attack::method::{Method, Setting};
 use crate::attack::oracle::OracleError;
+use crate::autodiff::Head;
 use crate::session::{Classifier, SessionError};
+
+/// Which adversarial images are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All, and the last attempts at those that were not broken.
+    All,
+    /// Those among the first so many images of the data.
+    First(usize),
+}
 
 /// An audit to be made.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The attack.
-    pub attack: AttackSpec,
+    /// The norm of the perturbation.
+    pub norm: Norm,
+    /// The radii, rising; what breaks at one is broken at all that follow.
+    pub eps: Vec<Epsilon>,
+    /// The attacks in order, each on what those before left.
+    pub methods: Vec<Method>,
+    /// The seed of every draw.
+    pub seed: u64,
+    /// Whether a broken image leaves at once.
+    pub early_stop: bool,
     /// Images that each worker carries at once.
     pub batch: usize,
-    /// Whether the adversarial images are kept.
-    pub keep_images: bool,
+    /// Which adversarial images are kept.
+    pub keep: Keep,
+    /// When to stop, whatever is left.
+    pub until: Option<Instant>,
+    /// The images of the data that are attacked.
+    pub rows: Range<usize>,
 }
 
 /// An audit that cannot be made.
@@ -23,9 +50,26 @@ pub enum AuditError {
     /// The attack makes no sense.
     #[error(transparent)]
     Attack(#[from] AttackError),
+    /// The radii do not rise.
+    #[error("eps `{later}` follows `{earlier}`, expected radii that rise")]
+    Order {
+        /// The radius before.
+        earlier: Epsilon,
+        /// The radius after.
+        later: Epsilon,
+    },
+    /// There is nothing to do.
+    #[error("found {found}, expected at least one")]
+    Nothing {
+        /// What there is none of.
+        found: &'static str,
+    },
     /// The model cannot be opened or run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// The model has no gradient.
+    #[error(transparent)]
+    Gradient(#[from] GradientError),
     /// The images do not fit the model.
     #[error(
         "the model takes images of {expected:?} (channels, height, width), the data has {found:?}"
@@ -49,6 +93,58 @@ pub enum AuditError {
     /// The model fails.
     #[error("the model fails during the audit")]
     Oracle(#[source] OracleError),
+}
+
+impl Plan {
+    /// Checks the plan against images of `values` numbers each.
+    ///
+    /// # Errors
+    /// If there is no attack, a radius or step is impossible or the radii do not rise.
+    pub fn validate(&self, values: usize) -> Result<(), AuditError> {
+        if self.eps.is_empty() {
+            return Err(AuditError::Nothing { found: "no eps" });
+        }
+        if self.methods.is_empty() {
+            return Err(AuditError::Nothing { found: "no attack" });
+        }
+        if self.rows.is_empty() {
+            return Err(AuditError::Nothing { found: "no image" });
+        }
+        for eps in &self.eps {
+            for method in &self.methods {
+                let mut spec = method.spec(&self.setting(eps));
+                if !matches!(method, Method::Pgd { .. }) {
+                    spec.steps = 0;
+                }
+                spec.validate(values)?;
+            }
+        }
+        match self.eps.windows(2).find(|pair| pair[0].value() >= pair[1].value()) {
+            Some([earlier, later]) => {
+                Err(AuditError::Order { earlier: earlier.clone(), later: later.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The attacks' setting at one radius.
+    pub fn setting(&self, eps: &Epsilon) -> Setting {
+        Setting { norm: self.norm, eps: eps.clone(), seed: self.seed, early_stop: self.early_stop }
+    }
+
+    /// Whether any of the attacks follows a gradient.
+    pub fn needs_gradient(&self) -> bool {
+        self.methods.iter().any(|method| !method.is_black_box())
+    }
+
+    /// The losses that attacks and checks follow on a model of so many classes.
+    pub fn heads(&self, classes: usize) -> Vec<Head> {
+        if !self.needs_gradient() {
+            return Vec::new();
+        }
+        let of_attacks = self.methods.iter().filter_map(|method| method.head(classes));
+        of_attacks.chain([Head::LogOdds]).collect()
+    }
 }
 
 /// Checks that the model can be asked about the data.

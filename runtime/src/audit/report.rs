@@ -3,12 +3,15 @@
 use std::fmt::Write as _;
 
 use rift_models::artifact::{
-    Accuracy, AttackResult, AuditReport, ModelIdentity, RuntimeIdentity, SampleResult, Threat,
+    Accuracy, AttackResult, AuditReport, CurvePoint, Interval, ModelIdentity, RuntimeIdentity,
+    SampleResult, Threat,
 };
 use rift_models::dataset::Dataset;
+use rift_models::threat::{AttackSpec, Epsilon};
 
-use super::{Measured, Plan, warnings};
-use crate::attack::pgd;
+use super::{Measured, Plan, Stage, summary};
+use crate::attack::method::Method;
+use crate::attack::pgd::PgdLoss;
 use crate::session::Classifier;
 
 /// Program and version.
@@ -16,33 +19,26 @@ pub const PROGRAM: &str = concat!("rift-runtime ", env!("CARGO_PKG_VERSION"));
 /// The execution provider that all sessions run on.
 pub const PROVIDER: &str = "CPUExecutionProvider";
 
-/// Puts what was found into the form that is written.
+/// Puts what was found into the form that is written; what was asked for and which part of an audit
+/// it is are the caller's to add.
 pub fn report(
     classifier: &Classifier,
     data: &Dataset,
     plan: &Plan,
     measured: &Measured,
 ) -> AuditReport {
-    let count = |of: fn(&pgd::Outcome) -> usize| measured.outcomes.iter().map(of).sum();
-    let attack = AttackResult {
-        name: pgd::NAME.to_owned(),
-        settings: serde_json::to_value(&plan.attack).unwrap_or_default(),
-        robust: measured.robust,
-        seconds: measured.seconds,
-        gradients: count(|outcome| outcome.gradients),
-        forwards: count(|outcome| outcome.forwards),
-    };
-    AuditReport {
+    let mut report = AuditReport {
         format: AuditReport::FORMAT,
         clean_accuracy: measured.clean.fraction,
         robust_accuracy: measured.robust.fraction,
-        n: data.len(),
+        n: measured.rows.len(),
         split: data.split.to_string(),
         interval: measured.robust.interval,
         clean_interval: measured.clean.interval,
-        threat: Threat { norm: plan.attack.norm, eps: plan.attack.eps.clone() },
-        attacks: vec![attack],
-        samples: samples(data, measured),
+        threat: Threat { norm: plan.norm, eps: plan.eps[plan.eps.len() - 1].clone() },
+        curve: curve(plan, measured),
+        attacks: measured.stages.iter().map(|stage| attack(plan, stage)).collect(),
+        samples: samples(data, plan, measured),
         model: ModelIdentity {
             path: classifier.path().display().to_string(),
             digest: classifier.digest().clone(),
@@ -54,18 +50,71 @@ pub fn report(
             onnxruntime: classifier.library().version(),
             provider: PROVIDER.to_owned(),
             instruction_set: instruction_set(),
-            seed: plan.attack.seed,
+            seed: plan.seed,
         },
-        warnings: warnings(classifier, data, plan, measured),
+        request: None,
+        shard: None,
+        warnings: summary::warnings(classifier, data, plan, measured),
+    };
+    let counted = summary::counted(&report);
+    report.warnings.extend(counted);
+    report
+}
+
+/// The radius, where the audit has several.
+fn one_of(plan: &Plan, eps: &Epsilon) -> Option<Epsilon> {
+    (plan.eps.len() > 1).then(|| eps.clone())
+}
+
+fn curve(plan: &Plan, measured: &Measured) -> Vec<CurvePoint> {
+    if plan.eps.len() < 2 {
+        return Vec::new();
+    }
+    let point = |eps: &Epsilon| {
+        let last = measured.stages.iter().rev().find(|stage| stage.eps == *eps);
+        let robust = last.map_or(measured.clean, |stage| stage.robust);
+        CurvePoint { eps: eps.clone(), robust }
+    };
+    plan.eps.iter().map(point).collect()
+}
+
+fn attack(plan: &Plan, stage: &Stage) -> AttackResult {
+    AttackResult {
+        name: stage.method.name().to_owned(),
+        eps: one_of(plan, &stage.eps),
+        settings: settings(plan, stage),
+        attacked: stage.attacked,
+        broken: stage.broken,
+        unreached: stage.unreached,
+        robust: stage.robust,
+        seconds: stage.seconds,
+        gradients: stage.gradients,
+        forwards: stage.forwards,
     }
 }
 
-fn samples(data: &Dataset, measured: &Measured) -> Vec<SampleResult> {
-    let mut outcomes = measured.outcomes.iter().peekable();
-    let each = measured.predictions.iter().zip(&data.labels).enumerate();
-    let result = |(index, (&clean_prediction, &label))| {
-        let outcome = outcomes.next_if(|outcome| outcome.index == index);
-        let broken = outcome.filter(|outcome| outcome.broken);
+/// Those of PGD as trainer and runtime share them; those of the others as they are.
+fn settings(plan: &Plan, stage: &Stage) -> serde_json::Value {
+    let Method::Pgd { loss, momentum, .. } = &stage.method else {
+        return serde_json::to_value(&stage.method).unwrap_or_default();
+    };
+    let spec = stage.method.spec(&plan.setting(&stage.eps));
+    let mut settings = serde_json::to_value(spec).unwrap_or_default();
+    if (*loss, *momentum) != (PgdLoss::Ce, 0.0) {
+        settings["loss"] = serde_json::to_value(loss).unwrap_or_default();
+        settings["momentum"] = serde_json::to_value(momentum).unwrap_or_default();
+    }
+    settings
+}
+
+fn samples(data: &Dataset, plan: &Plan, measured: &Measured) -> Vec<SampleResult> {
+    let mut fates = measured.fates.iter().peekable();
+    let each = measured.rows.clone().zip(&measured.predictions);
+    let result = |(index, &clean_prediction): (usize, &usize)| {
+        let label = data.labels[index];
+        let fate = fates.next_if(|fate| fate.outcome.index == index);
+        let stage = fate.and_then(|fate| fate.stage).map(|stage| &measured.stages[stage]);
+        let broken = fate.filter(|_| stage.is_some()).map(|fate| &fate.outcome);
         let by_itself = (clean_prediction != label).then_some("clean");
         SampleResult {
             index,
@@ -73,7 +122,9 @@ fn samples(data: &Dataset, measured: &Measured) -> Vec<SampleResult> {
             clean_prediction,
             adversarial_prediction: broken.map_or(clean_prediction, |o| o.prediction),
             distance: broken.map_or(0.0, |outcome| outcome.distance),
-            broken_by: by_itself.or(broken.map(|_| pgd::NAME)).map(str::to_owned),
+            broken_by: by_itself.or(stage.map(|stage| stage.method.name())).map(str::to_owned),
+            broken_at: stage.and_then(|stage| one_of(plan, &stage.eps)),
+            blind: fate.is_some_and(|fate| fate.blind),
         }
     };
     each.map(result).collect()
@@ -104,7 +155,7 @@ pub fn instruction_set() -> Vec<String> {
 
 /// The report as a table for the terminal.
 pub fn table(report: &AuditReport, data: &str) -> String {
-    let accuracy = |fraction: f64, interval: rift_models::artifact::Interval| {
+    let accuracy = |fraction: f64, interval: Interval| {
         let correct = (fraction * report.n as f64).round() as usize;
         Accuracy { correct, n: report.n, fraction, interval }
     };
@@ -117,34 +168,47 @@ pub fn table(report: &AuditReport, data: &str) -> String {
     let split = format!("{} split, {} images", report.split, report.n);
     row("data", format!("{data}, {split} (sha256 {})", report.model.data.short()));
     row("clean", accuracy(report.clean_accuracy, report.clean_interval).to_string());
+    for point in &report.curve {
+        row("at", format!("{:<9} {}", point.eps, point.robust));
+    }
     row("robust", accuracy(report.robust_accuracy, report.interval).to_string());
     for attack in &report.attacks {
-        row("attack", settings(attack));
-        let rate = attack.gradients as f64 / attack.seconds.max(1e-9);
-        row(
-            "time",
-            format!("{:.1} s, {} gradients ({rate:.0}/s)", attack.seconds, attack.gradients),
-        );
+        let name = describe(attack, report);
+        row("attack", format!("{name}: {} of {} broken", attack.broken, attack.attacked));
     }
+    let seconds: f64 = report.attacks.iter().map(|attack| attack.seconds).sum();
+    let count = |of: fn(&AttackResult) -> usize| report.attacks.iter().map(of).sum::<usize>();
+    let (gradients, forwards) = (count(|a| a.gradients), count(|a| a.forwards));
+    let rate = gradients as f64 / seconds.max(1e-9);
+    row(
+        "time",
+        format!("{seconds:.1} s, {gradients} gradients ({rate:.0}/s), {forwards} forward passes"),
+    );
     for warning in &report.warnings {
         row("warning", warning.clone());
     }
     text
 }
 
-fn settings(attack: &AttackResult) -> String {
-    match serde_json::from_value::<rift_models::threat::AttackSpec>(attack.settings.clone()) {
-        Ok(spec) => {
-            let start = if spec.random_start { "random" } else { "clean" };
-            let restarts = spec.restarts;
-            let many = if restarts == 1 { "restart" } else { "restarts" };
-            format!(
-                "{}, step {}, {start} start, {restarts} {many}, seed {}",
-                spec.label(),
-                spec.step,
-                spec.seed
-            )
-        }
-        Err(_) => attack.name.clone(),
+/// An attack with its settings in words.
+pub(super) fn describe(attack: &AttackResult, report: &AuditReport) -> String {
+    if let Ok(spec) = serde_json::from_value::<AttackSpec>(attack.settings.clone()) {
+        let start = if spec.random_start { "random" } else { "clean" };
+        let restarts = spec.restarts;
+        let many = if restarts == 1 { "restart" } else { "restarts" };
+        return format!(
+            "{}, step {}, {start} start, {restarts} {many}, seed {}",
+            spec.label(),
+            spec.step,
+            spec.seed
+        );
     }
+    let eps = attack.eps.as_ref().unwrap_or(&report.threat.eps);
+    let mut text = format!("{} {} {eps}", attack.name, report.threat.norm);
+    for name in ["iterations", "steps", "queries", "targets", "restarts", "loss", "momentum"] {
+        if let Some(value) = attack.settings.get(name) {
+            let _ = write!(text, ", {name} {}", value.to_string().trim_matches('"'));
+        }
+    }
+    text
 }

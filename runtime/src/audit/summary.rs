@@ -1,72 +1,223 @@
 //! What stands in the way of taking an audit's figures at face value.
+//!
+//! Every warning is `name: sentence`; the names are stable.
 
+use rift_models::artifact::AuditReport;
 use rift_models::dataset::{Dataset, Split};
-use rift_models::threat::{AttackSpec, Norm};
+use rift_models::threat::{AttackSpec, Epsilon, Norm};
 
+use super::sanity::{Findings, Worth};
 use super::{Measured, Plan};
+use crate::attack::method::Method;
 use crate::attack::oracle::is_distribution;
 use crate::session::Classifier;
 
 /// Above this share of images without a gradient, the attack was blind on too many.
 const BLIND_SHARE: f64 = 0.05;
+/// Above this share of all images, what random search breaks after the gradients have failed is too
+/// much; AutoAttack's own bound.
+const SQUARE_SHARE: f64 = 0.002;
 
-/// Everything that the reader of the figures should know, in plain sentences.
+/// The names of the warnings that follow from what a report counts.
+const COUNTED: [&str; 3] = ["zero-gradients", "black-box-wins", "unreached"];
+
+/// What the reader should know of model, threat model and data, and what the checks found.
 pub fn warnings(
     classifier: &Classifier,
     data: &Dataset,
     plan: &Plan,
     measured: &Measured,
 ) -> Vec<String> {
-    let mut warnings: Vec<String> =
-        classifier.precautions().iter().map(ToString::to_string).collect();
-    warnings.extend(about_threat(&plan.attack, data.input()));
+    let of_model = classifier.precautions().iter().map(|precaution| format!("model: {precaution}"));
+    let mut warnings: Vec<String> = of_model.collect();
+    for eps in &plan.eps {
+        warnings.extend(about_threat(plan, eps, data.input()));
+    }
     let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
-    warnings.extend(trained.and_then(|trained| about_training(&plan.attack, trained)));
+    warnings.extend(trained.and_then(|trained| about_training(plan, trained)));
     warnings.extend(about_data(classifier, data));
     warnings.extend(about_logits(measured));
-    warnings.extend(about_gradients(measured));
+    warnings.extend(about_checks(&measured.findings));
+    warnings
+}
+
+/// What follows from the counts of a report, whole or merged.
+pub fn counted(report: &AuditReport) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let attacked = report.attacks.first().map_or(0, |attack| attack.attacked);
+    let blind = report.samples.iter().filter(|sample| sample.blind).count();
+    if blind as f64 > BLIND_SHARE * attacked as f64 {
+        warnings.push(format!(
+            "zero-gradients: {blind} of {attacked} attacked images have a gradient of zero or one \
+             that is not finite: gradients are probably masked, and what follows them gives too \
+             high a robust accuracy"
+        ));
+    }
+    let follows = report
+        .attacks
+        .windows(2)
+        .filter(|pair| pair[1].name == "square" && pair[0].name != "square" && pair[1].broken > 1);
+    for pair in follows {
+        let attack = &pair[1];
+        if attack.broken as f64 > SQUARE_SHARE * report.n as f64 {
+            warnings.push(format!(
+                "black-box-wins: random search broke {} images on which every attack by gradient \
+                 had failed: gradients are probably masked",
+                attack.broken
+            ));
+        }
+    }
+    let unreached: usize = report.attacks.iter().map(|attack| attack.unreached).sum();
+    if unreached > 0 {
+        let of: Vec<String> = report
+            .attacks
+            .iter()
+            .filter(|attack| attack.unreached > 0)
+            .map(|attack| format!("{} {} of {}", attack.name, attack.unreached, attack.attacked))
+            .collect();
+        warnings.push(format!(
+            "unreached: the time was up before every image was attacked to the end ({}): the \
+             robust accuracy is an upper bound",
+            of.join(", ")
+        ));
+    }
+    warnings
+}
+
+/// Whether a warning is one of [`counted`].
+pub fn is_counted(warning: &str) -> bool {
+    warning.split_once(':').is_some_and(|(name, _)| COUNTED.contains(&name))
+}
+
+/// What model and gradient were found to do.
+fn about_checks(findings: &Findings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let n = findings.n;
+    if findings.random > 0 {
+        warnings.push(format!(
+            "random-outputs: {} of {n} images got other logits when asked again: the model draws \
+             at random, a figure from one draw is no robust accuracy, and nothing can be repeated",
+            findings.random
+        ));
+    }
+    if findings.by_batch > 0 {
+        warnings.push(format!(
+            "batch-dependence: {} of {n} images got other logits when asked alone: the answer \
+             depends on what else is in the batch; ask with `--batch-size 1`",
+            findings.by_batch
+        ));
+    }
+    if let Some(worth) = &findings.gradient {
+        warnings.extend(about_gradient(worth));
+    }
+    warnings
+}
+
+fn about_gradient(worth: &Worth) -> Vec<String> {
+    let n = worth.n;
+    let mut warnings = Vec::new();
+    let mut warn = |holds: bool, text: String| {
+        if holds {
+            warnings.push(text);
+        }
+    };
+    warn(
+        worth.is_blind(),
+        format!(
+            "blind-gradients: {} of {n} checked images have a gradient of zero or one that is not \
+             finite: gradients are masked",
+            worth.blind
+        ),
+    );
+    warn(
+        worth.one_step_wins(),
+        format!(
+            "one-step-beats-many: one step broke {} of {n} checked images, many steps {}: the \
+             gradient misleads",
+            worth.one_step, worth.many_steps
+        ),
+    );
+    warn(
+        worth.is_stuck(),
+        format!(
+            "steps-do-not-help: {} of {n} checked images are no nearer to another class after many \
+             steps along the gradient than before them: gradients are probably masked",
+            worth.stuck
+        ),
+    );
+    warn(
+        worth.survives_anything(),
+        format!(
+            "survives-any-eps: {} of {n} checked images are still classified correctly at eps {}, \
+             where any image can become any other: the attack fails, not the adversary",
+            worth.far_left, worth.far
+        ),
+    );
+    warn(
+        worth.black_box_wins(),
+        format!(
+            "black-box-beats-gradient: a short random search broke {} of {n} checked images on \
+             which the gradient found nothing: gradients are probably masked",
+            worth.black_box
+        ),
+    );
+    warn(
+        2 * worth.saturated > n,
+        format!(
+            "saturated-logits: on {} of {n} checked images the model is so sure that \
+             cross-entropy has no gradient in float32; Rift follows the log-odds, which do, but \
+             other tools will find the model more robust than it is",
+            worth.saturated
+        ),
+    );
     warnings
 }
 
 /// Threat models that are probably a slip.
-fn about_threat(attack: &AttackSpec, input: [usize; 3]) -> Vec<String> {
+fn about_threat(plan: &Plan, text: &Epsilon, input: [usize; 3]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let (eps, step) = (attack.eps.value(), attack.step.value());
+    let (eps, norm) = (text.value(), plan.norm);
     let values: usize = input.iter().product();
-    let (large, small) = match attack.norm {
+    let (large, small) = match norm {
         Norm::Linf => (0.25, 0.5 / 255.0),
         Norm::L2 => (0.25 * (values as f32).sqrt(), 0.05),
     };
-    let (norm, text) = (attack.norm, &attack.eps);
     if eps > large {
         warnings.push(format!(
-            "eps {text} is very large for norm {norm}: pixels lie in [0, 1], so 8 grey levels are \
-             `8/255`"
+            "large-eps: eps {text} is very large for norm {norm}: pixels lie in [0, 1], so 8 grey \
+             levels are `8/255`"
         ));
     } else if eps > 0.0 && eps < small {
         warnings.push(format!(
-            "eps {text} is very small for norm {norm}: it is given in pixel units, where pixels \
-             lie in [0, 1]"
+            "small-eps: eps {text} is very small for norm {norm}: it is given in pixel units, \
+             where pixels lie in [0, 1]"
         ));
     }
-    if step * (attack.steps as f32) < eps {
-        warnings.push(format!(
-            "{} steps of {} do not reach from an image to the edge of its ball of {text}: the \
-             attack is weaker than its eps",
-            attack.steps, attack.step
-        ));
+    for method in &plan.methods {
+        if let Method::Pgd { step, steps, .. } = method
+            && step.value() * (*steps as f32) < eps
+        {
+            warnings.push(format!(
+                "short-steps: {steps} steps of {step} do not reach from an image to the edge of \
+                 its ball of {text}: the attack is weaker than its eps"
+            ));
+        }
+    }
+    if plan.methods == [Method::Fgsm] {
+        let text = "weak-attack: one step finds few adversarial images; the robust accuracy is far \
+                    too high for a claim";
+        warnings.push(text.to_owned());
     }
     warnings
 }
 
 /// An attack that is easier than what the network was trained for.
-fn about_training(attack: &AttackSpec, trained: &AttackSpec) -> Option<String> {
-    let is_easier = attack.norm == trained.norm && attack.eps.value() < trained.eps.value();
+fn about_training(plan: &Plan, trained: &AttackSpec) -> Option<String> {
+    let eps = plan.eps.last()?;
+    let is_easier = plan.norm == trained.norm && eps.value() < trained.eps.value();
     is_easier.then(|| {
-        format!(
-            "eps {} is less than the {} that the network was trained against",
-            attack.eps, trained.eps
-        )
+        let of_training = &trained.eps;
+        format!("threat: eps {eps} is less than the {of_training} of the network's training")
     })
 }
 
@@ -74,20 +225,21 @@ fn about_training(attack: &AttackSpec, trained: &AttackSpec) -> Option<String> {
 fn about_data(classifier: &Classifier, data: &Dataset) -> Vec<String> {
     let mut warnings = Vec::new();
     if data.split == Split::Train {
-        let text = "the images are from the training split, on which the model may be better";
+        let text = "training-data: the images are from the training split, on which the model may be \
+                    better";
         warnings.push(text.to_owned());
     }
     if let Some(names) = classifier.class_names() {
         let other = names.iter().zip(&data.classes).position(|(model, data)| model != data);
         if let Some(class) = other {
             warnings.push(format!(
-                "class {class} is `{}` to the model and `{}` to the data: the labels may mean \
+                "class-names: class {class} is `{}` to the model and `{}` to the data: the labels may mean \
                  something else",
                 names[class], data.classes[class]
             ));
         } else if names.len() != data.classes.len() {
             warnings.push(format!(
-                "the model knows {} classes, the data has {}",
+                "class-names: the model knows {} classes, the data has {}",
                 names.len(),
                 data.classes.len()
             ));
@@ -100,29 +252,13 @@ fn about_data(classifier: &Classifier, data: &Dataset) -> Vec<String> {
 fn about_logits(measured: &Measured) -> Vec<String> {
     let mut warnings = Vec::new();
     let rows = || measured.logits.rows().into_iter();
-    let strange = rows().filter(|row| row.iter().any(|logit| !logit.is_finite())).count();
-    if strange > 0 {
-        warnings.push(format!("{strange} images have logits that are not finite"));
+    if rows().any(|row| row.iter().any(|logit| !logit.is_finite())) {
+        warnings.push("not-finite: some images have logits that are not finite".to_owned());
     }
     if rows().all(|row| is_distribution(&row)) {
-        let text = "the model gives probabilities, not logits: where they saturate, they hide how \
+        let text = "probabilities: the model gives probabilities, not logits: where they saturate, they hide how \
                     close an image is to another class";
         warnings.push(text.to_owned());
     }
     warnings
-}
-
-/// Gradients that tell an attack nothing.
-fn about_gradients(measured: &Measured) -> Vec<String> {
-    let walked = measured.outcomes.iter().filter(|outcome| outcome.gradients > 0);
-    let attacked = walked.clone().count();
-    let blind = walked.filter(|outcome| outcome.blind).count();
-    if blind as f64 > BLIND_SHARE * attacked as f64 {
-        vec![format!(
-            "{blind} of {attacked} attacked images have a gradient of zero: gradients are probably \
-             masked, and the robust accuracy is too high"
-        )]
-    } else {
-        Vec::new()
-    }
 }

@@ -1,19 +1,20 @@
 //! Audits of small models on synthetic images.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::Axis;
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::onnx::Model;
-use rift_models::threat::{AttackSpec, Epsilon, Norm};
+use rift_models::threat::{Epsilon, Norm};
 
-use super::{AuditError, Measured, Plan, Progress, Stage, check_data, measure, report, warnings};
-use crate::attack::gradient;
+use super::{AuditError, Keep, Measured, Plan, check_data, measure, report, warnings};
+use crate::attack::gradient::{self, Attacker, Graphs};
+use crate::attack::method::Method;
 use crate::attack::oracle::prediction;
+use crate::attack::pgd::PgdLoss;
 use crate::session::{Classifier, Pool, SessionOptions};
-use crate::small_models::{INPUT, bundle, conv_net, linear_net, positions_net, saturated_net};
+use crate::small_models::{INPUT, bundle, conv_net, linear_net, positions_net, two_classes};
 
 /// A radius in which some images break and some do not.
 const LINF: &str = "12/255";
@@ -36,19 +37,34 @@ fn data(classifier: &Classifier, n: usize) -> Dataset {
     data
 }
 
-fn plan(norm: Norm, eps: &str, restarts: usize) -> Plan {
+fn pgd(eps: &str, restarts: usize) -> Method {
     let eps: Epsilon = eps.parse().unwrap();
-    let step: Epsilon = (eps.value() / 3.0).to_string().parse().unwrap();
-    let attack = AttackSpec { norm, eps, step, steps: 6, restarts, ..AttackSpec::paper() };
-    Plan { attack, batch: 16, keep_images: true }
+    let step = (eps.value() / 3.0).to_string().parse().unwrap();
+    Method::Pgd { step, steps: 6, restarts, loss: PgdLoss::Ce, momentum: 0.0 }
 }
 
+fn plan(norm: Norm, eps: &str, restarts: usize) -> Plan {
+    Plan {
+        norm,
+        eps: vec![eps.parse().unwrap()],
+        methods: vec![pgd(eps, restarts)],
+        seed: 0,
+        early_stop: true,
+        batch: 16,
+        keep: Keep::All,
+        until: None,
+        rows: 0..0,
+    }
+}
+
+/// Audits all of the data, or what the plan says.
 fn audit(classifier: &Classifier, data: &Dataset, plan: &Plan, threads: usize) -> Measured {
-    let graph = gradient::loss_gradient(classifier).unwrap().to_bytes();
+    let graphs = Graphs::build(classifier, plan.heads(classifier.classes())).unwrap();
     let options = SessionOptions { threads, batch: plan.batch };
-    let pool = Pool::new(classifier, &options, data.len()).unwrap();
-    let mut pool = pool.with_gradient(classifier, &graph).unwrap();
-    measure(pool.workers(), data, plan, &|_| ()).unwrap()
+    let mut attackers = Attacker::several(classifier, &graphs, &options, data.len()).unwrap();
+    let rows = if plan.rows.is_empty() { 0..data.len() } else { plan.rows.clone() };
+    let plan = Plan { rows, ..plan.clone() };
+    measure(&mut attackers, data, &plan, &|_, _, _| ()).unwrap()
 }
 
 #[test]
@@ -63,7 +79,8 @@ fn no_result_depends_on_batch_or_threads() {
         for (threads, batch) in [(2, 16), (1, 1), (3, 7), (2, 64)] {
             let other = audit(&classifier, &data, &Plan { batch, ..plan.clone() }, threads);
             assert_eq!(first.logits, other.logits);
-            assert_eq!(first.outcomes, other.outcomes, "{threads} threads, batches of {batch}");
+            assert_eq!(first.findings, other.findings);
+            assert_eq!(first.fates, other.fates, "{threads} threads, batches of {batch}");
         }
     }
 }
@@ -75,7 +92,7 @@ fn a_sample_does_not_know_how_many_there_are() {
     let few = data(&classifier, 11);
     let plan = plan(Norm::Linf, LINF, 1);
     let (many, few) = (audit(&classifier, &many, &plan, 2), audit(&classifier, &few, &plan, 1));
-    assert_eq!(many.outcomes[..few.outcomes.len()], few.outcomes[..]);
+    assert_eq!(many.fates[..few.fates.len()], few.fates[..]);
 }
 
 #[test]
@@ -86,12 +103,12 @@ fn the_report_agrees_with_the_adversarial_images() {
     let measured = audit(&classifier, &data, &plan, 2);
     let mut images = data.batch(0..50);
     let [c, h, w] = INPUT;
-    for outcome in &measured.outcomes {
+    for outcome in measured.fates.iter().map(|fate| &fate.outcome) {
         let image = ndarray::ArrayView3::from_shape((c, h, w), &outcome.image).unwrap();
         images.index_axis_mut(Axis(0), outcome.index).assign(&image);
     }
     let far = (&images - &data.batch(0..50)).fold(0.0_f32, |far, d| far.max(d.abs()));
-    assert!(far > 0.0 && far <= plan.attack.eps.value() + 1e-6, "{far}");
+    assert!(far > 0.0 && far <= plan.eps[0].value() + 1e-6, "{far}");
     assert!(images.iter().all(|pixel| (0.0..=1.0).contains(pixel)));
     let mut pool = Pool::new(&classifier, &SessionOptions::default(), 50).unwrap();
     let logits = pool.logits(&images.view()).unwrap();
@@ -157,41 +174,114 @@ fn warns_of_what_makes_figures_worthless() {
     let (_folder, classifier) = classifier(&conv_net(Some("Softmax")));
     let mut data = data(&classifier, 20);
     let measured = audit(&classifier, &data, &plan(Norm::Linf, LINF, 1), 1);
-    let blind = Measured {
-        outcomes: measured.outcomes.iter().cloned().map(blinded).collect(),
-        ..measured.clone()
-    };
     data.split = Split::Train;
     let careless = plan(Norm::Linf, "0.5", 1);
-    let found = warnings(&classifier, &data, &careless, &blind).join("\n");
+    let found = warnings(&classifier, &data, &careless, &measured).join("\n");
     for part in [
-        "gives probabilities",
-        "a gradient of zero",
-        "very large",
-        "training split",
-        "class 0 is `cat` to the model",
+        "probabilities: ",
+        "large-eps: ",
+        "training-data: ",
+        "class-names: class 0 is `cat` to the model",
     ] {
         assert!(found.contains(part), "{part}: {found}");
     }
     let mut weak = plan(Norm::Linf, "8/255", 1);
-    weak.attack.steps = 2;
+    let step = "2/255".parse().unwrap();
+    weak.methods =
+        vec![Method::Pgd { step, steps: 2, restarts: 1, loss: PgdLoss::Ce, momentum: 0.0 }];
     let found = warnings(&classifier, &data, &weak, &measured).join("\n");
-    assert!(found.contains("do not reach"), "{found}");
-    assert!(!found.contains("gradient of zero"), "{found}");
+    assert!(found.contains("short-steps: "), "{found}");
+    assert!(!found.contains("gradients"), "{found}");
 }
 
 #[test]
-fn masked_gradients_are_noticed() {
-    let (_folder, classifier) = classifier(&saturated_net());
-    let data = data(&classifier, 30);
-    let plan = plan(Norm::Linf, "1/255", 1);
-    let measured = audit(&classifier, &data, &plan, 1);
-    let found = warnings(&classifier, &data, &plan, &measured).join("\n");
-    assert!(found.contains("a gradient of zero"), "{found}");
+fn an_honest_model_raises_no_suspicion() {
+    for model in [conv_net(None), linear_net()] {
+        let (_folder, classifier) = classifier(&model);
+        let data = data(&classifier, 40);
+        let measured = audit(&classifier, &data, &plan(Norm::Linf, LINF, 1), 2);
+        assert!(!measured.findings.is_masked(), "{:?}", measured.findings);
+        assert_eq!((measured.findings.random, measured.findings.by_batch), (0, 0));
+        assert_eq!(measured.stages.len(), 1);
+    }
 }
 
-fn blinded(outcome: crate::attack::pgd::Outcome) -> crate::attack::pgd::Outcome {
-    crate::attack::pgd::Outcome { blind: true, ..outcome }
+#[test]
+fn later_attacks_see_what_earlier_ones_left() {
+    let (_folder, classifier) = classifier(&conv_net(None));
+    let data = data(&classifier, 50);
+    let mut composed = plan(Norm::Linf, "6/255", 1);
+    composed.methods = Method::autoattack();
+    composed.methods.insert(0, Method::Fgsm);
+    let measured = audit(&classifier, &data, &composed, 2);
+    let mut left = measured.clean.correct;
+    for stage in &measured.stages {
+        assert_eq!(stage.attacked, left);
+        left -= stage.broken;
+        assert_eq!(stage.robust.correct, left);
+    }
+    assert_eq!((measured.robust.correct, measured.stages.len()), (left, 5));
+    assert!(0 < left && left < measured.clean.correct, "{left}");
+    for method in Method::autoattack() {
+        let alone = Plan { methods: vec![method], ..composed.clone() };
+        let alone = audit(&classifier, &data, &alone, 2).robust.correct;
+        assert!(alone >= left, "{alone} {left}");
+    }
+}
+
+#[test]
+fn a_curve_falls_and_knows_what_was_broken_before() {
+    let (_folder, classifier) = classifier(&conv_net(None));
+    let data = data(&classifier, 50);
+    let mut curve = plan(Norm::Linf, "12/255", 1);
+    curve.eps = ["3/255", "6/255", "12/255"].map(|eps| eps.parse().unwrap()).to_vec();
+    let measured = audit(&classifier, &data, &curve, 2);
+    let curve = Plan { rows: 0..50, ..curve };
+    let report = report::report(&classifier, &data, &curve, &measured);
+    let points: Vec<usize> = report.curve.iter().map(|point| point.robust.correct).collect();
+    assert!(points.is_sorted_by(|a, b| a > b) && points[0] < 42, "{points:?}");
+    assert_eq!(report.threat.eps.to_string(), "12/255");
+    assert_eq!(report.robust_accuracy, points[2] as f64 / 50.0);
+    for (point, eps) in points.iter().zip(["3/255", "6/255", "12/255"]) {
+        let at = |sample: &&rift_models::artifact::SampleResult| {
+            sample.broken_at.as_ref().is_some_and(|at| at.to_string() == eps)
+        };
+        let attack = report.attacks.iter().find(|a| a.eps.as_ref().unwrap().to_string() == eps);
+        assert_eq!(attack.unwrap().robust.correct, *point);
+        assert_eq!(report.samples.iter().filter(at).count(), attack.unwrap().broken);
+    }
+    let disorder = Plan { eps: curve.eps.iter().rev().cloned().collect(), ..curve };
+    assert!(matches!(disorder.validate(192), Err(AuditError::Order { .. })));
+}
+
+#[test]
+fn two_classes_can_be_attacked_by_everything() {
+    let bytes = two_classes().to_bytes();
+    let classifier = Classifier::from_bytes(Path::new("two.onnx"), bytes).unwrap();
+    let request = Request::new(Split::Test).limit(20);
+    let mut data = Dataset::open(Path::new("synthetic:2x3x8x8"), &request).unwrap();
+    let mut pool = Pool::new(&classifier, &SessionOptions::default(), 20).unwrap();
+    let logits = pool.logits(&data.batch(0..20).view()).unwrap();
+    data.labels = logits.rows().into_iter().map(|row| prediction(&row)).collect();
+    let mut plus = plan(Norm::L2, "0.05", 1);
+    plus.methods = Method::plus();
+    let measured = audit(&classifier, &data, &plus, 2);
+    assert!(measured.robust.correct < measured.clean.correct, "{:?}", measured.robust);
+    assert!(measured.stages.iter().skip(1).all(|stage| stage.broken <= 1));
+}
+
+#[test]
+fn a_time_budget_leaves_the_rest_and_says_so() {
+    let (_folder, classifier) = classifier(&conv_net(None));
+    let data = data(&classifier, 30);
+    let late = Plan { until: Some(std::time::Instant::now()), ..plan(Norm::Linf, LINF, 1) };
+    let measured = audit(&classifier, &data, &late, 2);
+    assert_eq!(measured.robust.correct, measured.clean.correct);
+    let late = Plan { rows: 0..30, ..late };
+    let report = report::report(&classifier, &data, &late, &measured);
+    assert_eq!(report.attacks[0].unreached, report.attacks[0].attacked);
+    let warned = report.warnings.iter().any(|warning| warning.starts_with("unreached: "));
+    assert!(warned, "{:?}", report.warnings);
 }
 
 #[test]
@@ -209,19 +299,21 @@ fn data_that_does_not_fit_is_refused_before_the_work() {
 fn progress_counts_every_image() {
     let (_folder, classifier) = classifier(&linear_net());
     let data = data(&classifier, 30);
-    let graph = gradient::loss_gradient(&classifier).unwrap().to_bytes();
-    let pool = Pool::new(&classifier, &SessionOptions::default(), 30).unwrap();
-    let mut pool = pool.with_gradient(&classifier, &graph).unwrap();
-    let (begun, done) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-    let tell = |progress| match progress {
-        Progress::Begin(stage, images) => begun.lock().unwrap().push((stage, images)),
-        Progress::Done(images) => {
-            done.fetch_add(images, Ordering::Relaxed);
+    let plan = Plan { rows: 0..30, ..plan(Norm::Linf, "1/255", 1) };
+    let graphs = Graphs::build(&classifier, plan.heads(4)).unwrap();
+    let options = SessionOptions::default();
+    let mut attackers = Attacker::several(&classifier, &graphs, &options, 30).unwrap();
+    let (clean, attacked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let tell = |name: &str, done, _: usize| match name {
+        "clean" => {
+            clean.fetch_add(done, Ordering::Relaxed);
         }
+        "pgd" => {
+            attacked.fetch_add(done, Ordering::Relaxed);
+        }
+        _ => {}
     };
-    let plan = plan(Norm::Linf, "1/255", 1);
-    let measured = measure(pool.workers(), &data, &plan, &tell).unwrap();
-    let attacked = measured.clean.correct;
-    assert_eq!(begun.into_inner().unwrap(), [(Stage::Clean, 30), (Stage::Attack, attacked)]);
-    assert_eq!(done.into_inner(), 30 + attacked);
+    let measured = measure(&mut attackers, &data, &plan, &tell).unwrap();
+    assert_eq!(clean.into_inner(), 30);
+    assert_eq!(attacked.into_inner(), measured.clean.correct);
 }

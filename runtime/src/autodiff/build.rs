@@ -14,8 +14,7 @@ use crate::session::trace::Trace;
 /// Extends a classifier by a loss and the loss's gradient with respect to the image.
 ///
 /// # Shapes
-/// Inputs: the model's image input and `labels`, int64 \[N\] (with [`Head::LogitDifference`] also
-/// `targets`). Outputs: `logits`, float \[N, classes\], those of
+/// Inputs: the model's image input and [`Head::inputs`], int64 \[N\]. Outputs: `logits`, float \[N, classes\], those of
 /// [`Interface::logits`](super::Interface::logits); `loss`, float \[N\]; `input_gradient` in the shape
 /// and layout of the image input, each image's gradient of its own loss.
 ///

@@ -1,14 +1,18 @@
 //! The sessions of one thread.
 
-use ndarray::{Array1, Array2, Array4, ArrayView4, Axis};
+use ndarray::{Array1, Array2, Array4, ArrayView4, Axis, Slice};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::TensorRef;
 
 use super::{Classifier, SessionError};
-use crate::attack::oracle::{Gradient, Oracle, OracleError};
+use crate::attack::oracle::Gradient;
 
 /// The input of a gradient graph that takes the true classes, int64 N.
 const LABELS: &str = "labels";
+/// The input of a gradient graph that takes the classes aimed at, int64 N.
+const TARGETS: &str = "targets";
+/// The output of a gradient graph that holds each image's loss.
+const LOSS: &str = "loss";
 /// The output of a gradient graph that holds its logits.
 const LOGITS: &str = "logits";
 /// The output of a gradient graph that holds ∂ loss / ∂ image.
@@ -56,8 +60,23 @@ impl Worker {
         classifier: &Classifier,
         graph: &[u8],
     ) -> Result<Self, SessionError> {
-        self.gradient = Some(classifier.session_of(graph)?);
+        self.set_gradient(classifier, graph)?;
         Ok(self)
+    }
+
+    /// Puts a session of another gradient graph in the place of the one that is there.
+    ///
+    /// # Errors
+    /// If ONNX Runtime refuses the graph.
+    pub fn set_gradient(
+        &mut self,
+        classifier: &Classifier,
+        graph: &[u8],
+    ) -> Result<(), SessionError> {
+        // The old one goes first: two are never in memory.
+        self.gradient = None;
+        self.gradient = Some(classifier.session_of(graph)?);
+        Ok(())
     }
 
     /// Images that go through the model at once.
@@ -89,42 +108,59 @@ impl Worker {
         Ok(logits)
     }
 
-    /// The gradient of each image's cross-entropy with respect to its pixels.
+    /// The gradient of each image's loss, for a loss without targets.
     ///
     /// # Errors
-    /// If the images do not fit the model, the worker has no gradient graph or it fails.
+    /// As [`gradient`](Self::gradient).
     pub fn loss_gradient(
         &mut self,
         images: &ArrayView4<f32>,
         labels: &[usize],
     ) -> Result<Gradient, SessionError> {
+        self.gradient(images, labels, labels)
+    }
+
+    /// The gradient of each image's loss with respect to its pixels.
+    ///
+    /// # Errors
+    /// If the images do not fit the model, the worker has no gradient graph or it fails.
+    pub fn gradient(
+        &mut self,
+        images: &ArrayView4<f32>,
+        labels: &[usize],
+        targets: &[usize],
+    ) -> Result<Gradient, SessionError> {
         self.check(images)?;
         let session = self.gradient.as_mut().ok_or(SessionError::NoGradient)?;
-        let mut logits = Array2::zeros((images.len_of(Axis(0)), self.classes));
+        let names: Vec<String> = session.inputs().iter().map(|i| i.name().to_owned()).collect();
+        let n = images.len_of(Axis(0));
+        let (mut logits, mut losses) = (Array2::zeros((n, self.classes)), Array1::zeros(n));
         let mut gradient = Array4::zeros(images.raw_dim());
         let [c, h, w] = self.input;
-        for (((images, labels), mut logits), mut gradient) in images
-            .axis_chunks_iter(Axis(0), self.batch)
-            .zip(labels.chunks(self.batch))
-            .zip(logits.axis_chunks_iter_mut(Axis(0), self.batch))
-            .zip(gradient.axis_chunks_iter_mut(Axis(0), self.batch))
-        {
-            let padded = padded(&images, self.batch);
-            let mut classes = Array1::<i64>::zeros(self.batch);
-            for (to, label) in classes.iter_mut().zip(labels) {
-                *to = *label as i64;
-            }
+        for start in (0..n).step_by(self.batch) {
+            let rows = start..n.min(start + self.batch);
+            let slice = Slice::from(rows.clone());
+            let padded = padded(&images.slice_axis(Axis(0), slice), self.batch);
             let image = TensorRef::from_array_view(&padded).map_err(SessionError::Run)?;
-            let classes = TensorRef::from_array_view(&classes).map_err(SessionError::Run)?;
-            let inputs = vec![
-                (self.input_name.as_str(), SessionInputValue::from(image)),
-                (LABELS, SessionInputValue::from(classes)),
-            ];
+            let mut inputs = vec![(self.input_name.as_str(), SessionInputValue::from(image))];
+            let [labels, targets] =
+                [labels, targets].map(|classes| row_of(&classes[rows.clone()], self.batch));
+            for (name, classes) in [(LABELS, &labels), (TARGETS, &targets)] {
+                if names.iter().any(|n| n == name) {
+                    let classes = TensorRef::from_array_view(classes).map_err(SessionError::Run)?;
+                    inputs.push((name, SessionInputValue::from(classes)));
+                }
+            }
             let outputs = session.run(inputs).map_err(SessionError::Run)?;
-            copy(&outputs, LOGITS, &[self.batch, self.classes], logits.iter_mut())?;
-            copy(&outputs, GRADIENT, &[self.batch, c, h, w], gradient.iter_mut())?;
+            let (batch, classes) = (self.batch, self.classes);
+            let mut rows = logits.slice_axis_mut(Axis(0), slice);
+            copy(&outputs, LOGITS, &[batch, classes], rows.iter_mut())?;
+            let mut rows = losses.slice_axis_mut(Axis(0), slice);
+            copy(&outputs, LOSS, &[batch], rows.iter_mut())?;
+            let mut rows = gradient.slice_axis_mut(Axis(0), slice);
+            copy(&outputs, GRADIENT, &[batch, c, h, w], rows.iter_mut())?;
         }
-        Ok(Gradient { logits, gradient })
+        Ok(Gradient { logits, losses, gradient })
     }
 
     fn check(&self, images: &ArrayView4<f32>) -> Result<(), SessionError> {
@@ -137,18 +173,9 @@ impl Worker {
     }
 }
 
-impl Oracle for Worker {
-    fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError> {
-        Ok(self.logits(images)?)
-    }
-
-    fn loss_gradient(
-        &mut self,
-        images: &ArrayView4<f32>,
-        labels: &[usize],
-    ) -> Result<Gradient, OracleError> {
-        Ok(self.loss_gradient(images, labels)?)
-    }
+/// The classes, then 0, `batch` in all.
+fn row_of(classes: &[usize], batch: usize) -> Array1<i64> {
+    Array1::from_shape_fn(batch, |n| classes.get(n).map_or(0, |class| *class as i64))
 }
 
 /// The images, then blank ones, `batch` in all.

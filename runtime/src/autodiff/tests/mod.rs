@@ -1,5 +1,6 @@
 //! Whole networks, both graphs.
 
+mod heads;
 mod interfaces;
 mod old_operators;
 mod refusals;
@@ -179,45 +180,6 @@ fn an_image_gets_the_same_gradient_in_any_batch() {
             &step.input.index_axis(Axis(0), 0) - &together.input.index_axis(Axis(0), row);
         let largest = difference.fold(0.0f32, |m, v| m.max(v.abs()));
         assert_eq!(largest, 0.0, "image {row}");
-    }
-}
-
-#[test]
-fn margin_and_logit_difference() {
-    let Some(environment) = environment() else { return };
-    let model = plain();
-    let trace = Trace::measure(environment, &model).unwrap();
-    let images = images(2);
-    let jacobian = vector_jacobian(&model, &trace).unwrap();
-    let labels: &[i64] = &[1, 2];
-    for head in [Head::Margin, Head::LogitDifference] {
-        let gradient_model = loss_gradient(&model, &trace, head).unwrap();
-        let mut integers = vec![("labels", labels)];
-        let targets = [3, 0];
-        if head == Head::LogitDifference {
-            integers.push(("targets", &targets));
-        }
-        let names: Vec<&str> = integers.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, head.inputs());
-        let step = attack_step(&gradient_model, environment, &images, &integers);
-        let mut cotangent = Array2::<f32>::zeros((2, 4));
-        for row in 0..2 {
-            let label = usize::try_from(labels[row]).unwrap();
-            let logits = step.logits.row(row);
-            let others = (0..4).filter(|k| *k != label);
-            let best = others.reduce(|a, b| if logits[b] > logits[a] { b } else { a }).unwrap();
-            let target = match head {
-                Head::Margin => best,
-                _ => usize::try_from(targets[row]).unwrap(),
-            };
-            assert!((step.loss[row] - (logits[target] - logits[label])).abs() < 1e-6);
-            cotangent[[row, target]] = 1.0;
-            cotangent[[row, label]] = -1.0;
-        }
-        let inputs = [("x", &images), ("cotangent", &cotangent.into_dyn())];
-        let expected = &run(&jacobian, environment, &inputs, &[])["input_gradient"];
-        let error = (expected - &step.input).fold(0.0f32, |m, v| m.max(v.abs()));
-        assert!(error < 1e-6, "{head:?} {error}");
     }
 }
 

@@ -1,0 +1,222 @@
+//! Models built to look more robust than they are: each is found out by name, and none is reported
+//! more robust than random search finds it.
+
+use std::path::Path;
+
+use ndarray::{Array2, Array4};
+use rift_models::dataset::{Dataset, Request, Split};
+use rift_models::onnx::{DataType, Dim, GraphBuilder, Model, attribute};
+use rift_models::threat::Norm;
+
+use super::{Keep, Measured, Plan, measure, warnings};
+use crate::attack::gradient::{Attacker, Graphs};
+use crate::attack::method::Method;
+use crate::attack::oracle::{Oracle, prediction};
+use crate::attack::pgd::PgdLoss;
+use crate::session::{Classifier, SessionOptions};
+use crate::small_models::{CLASSES, INPUT, numbers};
+
+const EPS: &str = "16/255";
+const N: usize = 40;
+
+/// How a model deceives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trick {
+    None,
+    /// Logits so large that softmax is 0 or 1.
+    Saturated,
+    /// Activations in steps, whose gradient is 0.
+    Quantised,
+    /// Pixels plus a fast zigzag, whose gradient points anywhere.
+    Shattered,
+    /// Noise on the logits.
+    Random,
+    /// The answer to the first image for the whole batch.
+    FirstOfBatch,
+}
+
+fn model(trick: Trick) -> Model {
+    let [c, h, w] = INPUT;
+    let mut b = GraphBuilder::new("deceiver", 17);
+    let dims = [Dim::free("N"), Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)];
+    let mut x = b.input("image", DataType::Float, &dims).unwrap();
+    if trick == Trick::Shattered {
+        x = zigzag(&mut b, &x);
+    }
+    let weight = Array4::from_shape_vec((8, c, 3, 3), numbers(2, 8 * c * 9, 0.6)).unwrap();
+    let weight = b.array("conv", &weight);
+    let pads = vec![attribute::ints("pads", &[1, 1, 1, 1])];
+    x = b.node("Conv", &[&x, &weight], pads);
+    x = if trick == Trick::Quantised { steps(&mut b, &x) } else { b.node("Relu", &[&x], vec![]) };
+    let flat = b.node("Flatten", &[&x], vec![]);
+    let width = 8 * h * w;
+    let weight = Array2::from_shape_vec((width, CLASSES), numbers(5, width * CLASSES, 0.5));
+    let weight = b.array("weight", &weight.unwrap());
+    let mut y = b.node("MatMul", &[&flat, &weight], vec![]);
+    match trick {
+        Trick::Saturated => {
+            let many = b.scalar("many", 1000.0);
+            y = b.node("Mul", &[&y, &many], vec![]);
+        }
+        Trick::Random => {
+            let shape = vec![
+                attribute::ints("shape", &[1, CLASSES as i64]),
+                attribute::float("scale", 0.3),
+            ];
+            let noise = b.node("RandomNormal", &[], shape);
+            y = b.node("Add", &[&y, &noise], vec![]);
+        }
+        Trick::FirstOfBatch => {
+            let [start, end] = [0, 1].map(|at| b.integers("at", &[at]));
+            let first = b.node("Slice", &[&y, &start, &end, &start], vec![]);
+            let zero = b.scalar("zero", 0.0);
+            let nothing = b.node("Mul", &[&y, &zero], vec![]);
+            y = b.node("Add", &[&nothing, &first], vec![]);
+        }
+        _ => {}
+    }
+    b.node_making("logits", "Identity", &[&y], vec![]).unwrap();
+    b.output("logits", DataType::Float, &[Dim::free("N"), Dim::Fixed(CLASSES)]);
+    b.finish().unwrap()
+}
+
+/// `x + 0.03 · t(x)`, where `t` goes from 0 to 1 and back 64 times.
+fn zigzag(b: &mut GraphBuilder, x: &str) -> String {
+    let (one, two) = (b.scalar("one", 1.0), b.scalar("two", 2.0));
+    let mut t = x.to_owned();
+    for _ in 0..7 {
+        t = b.node("Mul", &[&t, &two], vec![]);
+        t = b.node("Sub", &[&t, &one], vec![]);
+        let below = b.node("Neg", &[&t], vec![]);
+        let [up, down] = [&t, &below].map(|side| b.node("Relu", &[side], vec![]));
+        t = b.node("Add", &[&up, &down], vec![]);
+        t = b.node("Sub", &[&one, &t], vec![]);
+    }
+    let little = b.scalar("little", 0.03);
+    t = b.node("Mul", &[&t, &little], vec![]);
+    b.node("Add", &[x, &t], vec![])
+}
+
+/// A staircase of eight steps, each all but vertical.
+fn steps(b: &mut GraphBuilder, x: &str) -> String {
+    let (low, high) = (b.scalar("low", 0.0), b.scalar("high", 0.25));
+    let steep = b.scalar("steep", 1e7);
+    let stairs: Vec<String> = (0..8)
+        .map(|step| {
+            let at = b.scalar("at", 0.251 * step as f32 - 0.777);
+            let y = b.node("Sub", &[x, &at], vec![]);
+            let y = b.node("Mul", &[&y, &steep], vec![]);
+            b.node("Clip", &[&y, &low, &high], vec![])
+        })
+        .collect();
+    let stairs: Vec<&str> = stairs.iter().map(String::as_str).collect();
+    b.node("Sum", &stairs, vec![])
+}
+
+struct Case {
+    classifier: Classifier,
+    data: Dataset,
+}
+
+/// A deceiver, and images with the labels that it gives them one by one.
+fn case(trick: Trick) -> Case {
+    let bytes = model(trick).to_bytes();
+    let classifier = Classifier::from_bytes(Path::new("deceiver.onnx"), bytes).unwrap();
+    let request = Request::new(Split::Test).limit(N);
+    let mut data = Dataset::open(Path::new("synthetic:4x3x8x8"), &request).unwrap();
+    let graphs = Graphs::default();
+    let mut one = Attacker::new(&classifier, &graphs, 1).unwrap();
+    let logits = one.logits(&data.batch(0..N).view()).unwrap();
+    data.labels = logits.rows().into_iter().map(|row| prediction(&row)).collect();
+    Case { classifier, data }
+}
+
+impl Case {
+    fn plan(methods: Vec<Method>) -> Plan {
+        Plan {
+            norm: Norm::Linf,
+            eps: vec![EPS.parse().unwrap()],
+            methods,
+            seed: 0,
+            early_stop: true,
+            batch: 8,
+            keep: Keep::First(0),
+            until: None,
+            rows: 0..N,
+        }
+    }
+
+    fn audit(&self, methods: Vec<Method>) -> (Measured, String) {
+        let plan = Self::plan(methods);
+        let graphs = Graphs::build(&self.classifier, plan.heads(CLASSES)).unwrap();
+        let options = SessionOptions { threads: 2, batch: plan.batch };
+        let mut attackers = Attacker::several(&self.classifier, &graphs, &options, N).unwrap();
+        let measured = measure(&mut attackers, &self.data, &plan, &|_, _, _| ()).unwrap();
+        let found = warnings(&self.classifier, &self.data, &plan, &measured).join("\n");
+        (measured, found)
+    }
+
+    fn pgd(&self) -> (Measured, String) {
+        let step = "4/255".parse().unwrap();
+        let loss = PgdLoss::Ce;
+        self.audit(vec![Method::Pgd { step, steps: 10, restarts: 1, loss, momentum: 0.0 }])
+    }
+
+    /// What gradients say, and what random search does, are both told.
+    fn is_found_out(&self, names: &[&str]) {
+        let (measured, found) = self.pgd();
+        for name in names {
+            assert!(found.contains(&format!("{name}: ")), "{name}: {found}");
+        }
+        let (search, _) = self.audit(vec![Method::square()]);
+        assert!(search.robust.correct < N, "{:?}", search.robust);
+        assert!(
+            measured.robust.correct <= search.robust.correct,
+            "{:?} {:?}",
+            measured.robust,
+            search.robust
+        );
+    }
+}
+
+#[test]
+fn without_a_trick_nothing_is_found() {
+    let (measured, found) = case(Trick::None).pgd();
+    assert!(!measured.findings.is_masked(), "{:?}", measured.findings);
+    assert!(!found.contains("masked") && !found.contains("saturated"), "{found}");
+    assert_eq!(measured.stages.len(), 1);
+}
+
+#[test]
+fn saturated_logits_neither_hide_nor_go_unsaid() {
+    case(Trick::Saturated).is_found_out(&["saturated-logits"]);
+}
+
+#[test]
+fn quantised_activations_are_found_out() {
+    let case = case(Trick::Quantised);
+    case.is_found_out(&["blind-gradients", "steps-do-not-help", "survives-any-eps"]);
+}
+
+#[test]
+fn a_shattered_first_layer_is_found_out() {
+    let case = case(Trick::Shattered);
+    let (measured, found) = case.pgd();
+    assert!(measured.findings.is_masked(), "{found} {:?}", measured.findings);
+    case.is_found_out(&[]);
+}
+
+#[test]
+fn random_outputs_are_found_out() {
+    let (measured, found) = case(Trick::Random).pgd();
+    assert!(found.contains("random-outputs: "), "{found}");
+    assert_eq!(measured.findings.by_batch, 0);
+}
+
+#[test]
+fn an_answer_by_the_batch_is_found_out_without_a_gradient() {
+    let case = case(Trick::FirstOfBatch);
+    let (measured, found) = case.audit(vec![Method::Square { queries: 20, restarts: 1 }]);
+    assert!(found.contains("batch-dependence: ") && found.contains("--batch-size 1"), "{found}");
+    assert!(measured.findings.by_batch > 0 && measured.findings.gradient.is_none());
+}

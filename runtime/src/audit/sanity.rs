@@ -1,0 +1,254 @@
+//! Whether model and gradient are such that an attack can be believed.
+//!
+//! The signs of masked gradients are those of Athalye, Carlini & Wagner 2018, arXiv 1802.00420,
+//! section 3.1, looked for on the first few images of the data, the same for every part of an audit.
+
+use ndarray::{Array2, Array4, Axis};
+use rift_models::dataset::Dataset;
+use rift_models::threat::{Epsilon, Norm};
+
+use super::runner::{Assault, Progress, Seen, classify};
+use super::{AuditError, Keep, Plan};
+use crate::attack::method::Method;
+use crate::attack::oracle::{Oracle, margin};
+use crate::attack::pgd::PgdLoss;
+use crate::attack::walk::Outcome;
+
+/// Images that are looked at, among so many of the data.
+const LOOKED_AT: usize = 24;
+const AMONG: usize = 64;
+/// Steps that are many.
+const STEPS: usize = 10;
+/// Queries that show whether random search gets further than gradients.
+const QUERIES: usize = 100;
+/// How far two answers about one image may lie apart, relative to the logits.
+const SAME: f32 = 1e-4;
+
+/// What the checks found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// Images that were looked at.
+    pub n: usize,
+    /// Those whose logits differ when asked again.
+    pub random: usize,
+    /// Those whose logits differ when asked alone.
+    pub by_batch: usize,
+    /// What the gradient was found to be worth, where one is used.
+    pub gradient: Option<Worth>,
+}
+
+/// What a gradient is worth: counts of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worth {
+    /// Images that were attacked, correct as they are.
+    pub n: usize,
+    /// Their gradient is 0 or not finite.
+    pub blind: usize,
+    /// Broken by one step.
+    pub one_step: usize,
+    /// Broken by many steps.
+    pub many_steps: usize,
+    /// No nearer to being misclassified after many steps than at the start.
+    pub stuck: usize,
+    /// The radius at which anything can become anything.
+    pub far: Epsilon,
+    /// Not broken even there.
+    pub far_left: usize,
+    /// Broken by random search alone, where gradients found nothing.
+    pub black_box: usize,
+    /// So sure that cross-entropy has no gradient in float32.
+    pub saturated: usize,
+}
+
+impl Worth {
+    fn above(&self, count: usize, share: f64) -> bool {
+        count as f64 > share * self.n as f64
+    }
+
+    /// Gradients are 0 or not finite.
+    pub fn is_blind(&self) -> bool {
+        self.above(self.blind, 0.05)
+    }
+
+    /// One step breaks more than many.
+    pub fn one_step_wins(&self) -> bool {
+        self.one_step > self.many_steps + 1
+    }
+
+    /// Many steps do not help.
+    pub fn is_stuck(&self) -> bool {
+        self.above(self.stuck, 0.3)
+    }
+
+    /// Accuracy stays where no image has anything left to tell.
+    pub fn survives_anything(&self) -> bool {
+        self.above(self.far_left, 0.1)
+    }
+
+    /// Random search breaks what gradients do not.
+    pub fn black_box_wins(&self) -> bool {
+        self.black_box > 1
+    }
+}
+
+impl Findings {
+    /// Whether following the gradient gives too high an accuracy.
+    pub fn is_masked(&self) -> bool {
+        self.gradient.as_ref().is_some_and(|worth| {
+            worth.is_blind()
+                || worth.one_step_wins()
+                || worth.is_stuck()
+                || worth.survives_anything()
+                || worth.black_box_wins()
+        })
+    }
+}
+
+/// Looks at the first images.
+pub(super) fn look<O: Oracle + Send>(
+    oracles: &mut [O],
+    data: &Dataset,
+    plan: &Plan,
+    progress: &Progress<'_>,
+) -> Result<Findings, AuditError> {
+    let rows = 0..data.len().min(AMONG);
+    let quiet = |_: &str, _: usize, _: usize| ();
+    let logits = classify(oracles, data, rows, (plan.batch, &quiet))?;
+    let few = logits.nrows().min(LOOKED_AT);
+    progress("checks", 0, few);
+    let again = classify(oracles, data, 0..logits.nrows(), (plan.batch, &quiet))?;
+    let alone = classify(oracles, data, 0..few, (1, &quiet))?;
+    let random = apart(&logits, &again, few);
+    let mut findings = Findings {
+        n: few,
+        random,
+        // What is random differs anyway.
+        by_batch: if random > 0 { 0 } else { apart(&logits, &alone, few) },
+        gradient: None,
+    };
+    let seen = Seen { data, first: 0, logits: &logits };
+    let mut right = seen.right();
+    right.truncate(LOOKED_AT);
+    if plan.needs_gradient() && !right.is_empty() {
+        let look = Look { seen: &seen, plan, right: &right };
+        findings.gradient = Some(look.gradient(oracles)?);
+    }
+    progress("checks", few, few);
+    Ok(findings)
+}
+
+/// Images whose two answers differ by more than rounding.
+fn apart(a: &Array2<f32>, b: &Array2<f32>, n: usize) -> usize {
+    let differs = |row: &usize| {
+        let (a, b) = (a.row(*row), b.row(*row));
+        let size = a.iter().fold(1.0_f32, |size, logit| size.max(logit.abs()));
+        a.iter().zip(&b).any(|(a, b)| (a - b).abs() > SAME * size)
+    };
+    (0..n).filter(differs).count()
+}
+
+struct Look<'a> {
+    seen: &'a Seen<'a>,
+    plan: &'a Plan,
+    right: &'a [usize],
+}
+
+impl Look<'_> {
+    fn attack<O: Oracle + Send>(
+        &self,
+        oracles: &mut [O],
+        method: &Method,
+        (eps, early_stop): (&Epsilon, bool),
+    ) -> Result<Vec<Outcome>, AuditError> {
+        let mut setting = self.plan.setting(eps);
+        setting.early_stop = early_stop;
+        let (batch, keep) = (self.plan.batch, Keep::All);
+        let assault = Assault { method, setting, batch, keep, until: None };
+        assault.run(oracles, self.seen, self.right, ("checks", &|_, _, _| ()))
+    }
+
+    fn gradient<O: Oracle + Send>(&self, oracles: &mut [O]) -> Result<Worth, AuditError> {
+        let eps = &self.plan.eps[self.plan.eps.len() - 1];
+        let far = far(self.plan.norm, self.seen.data.input().iter().product());
+        let pgd = |eps: &Epsilon, steps: usize| Method::Pgd {
+            step: quarter(eps),
+            steps,
+            restarts: 1,
+            loss: PgdLoss::Ce,
+            momentum: 0.0,
+        };
+        let one = self.attack(oracles, &Method::Fgsm, (eps, true))?;
+        let start = self.attack(oracles, &pgd(eps, 0), (eps, false))?;
+        let end = self.attack(oracles, &pgd(eps, STEPS), (eps, false))?;
+        let beyond = self.attack(oracles, &pgd(&far, STEPS), (&far, true))?;
+        let search = Method::Square { queries: QUERIES, restarts: 1 };
+        let search = self.attack(oracles, &search, (eps, true))?;
+        let [before, after] = [self.margins(oracles, &start)?, self.margins(oracles, &end)?];
+        let broken = |outcomes: &[Outcome]| outcomes.iter().filter(|o| o.broken).count();
+        let only_search = search
+            .iter()
+            .zip(&one)
+            .zip(&end)
+            .filter(|((s, o), e)| s.broken && !o.broken && !e.broken);
+        let stuck = before.iter().zip(&after).zip(&end);
+        // The run of no steps is over at its start, which may already be misclassified.
+        let stuck = stuck.filter(|((b, a), e)| !e.broken && a >= b);
+        Ok(Worth {
+            n: self.right.len(),
+            blind: end.iter().filter(|outcome| outcome.blind).count(),
+            one_step: broken(&one),
+            many_steps: broken(&end),
+            stuck: stuck.count(),
+            far_left: self.right.len() - broken(&beyond),
+            far,
+            black_box: only_search.count(),
+            saturated: self.right.iter().filter(|index| self.is_saturated(**index)).count(),
+        })
+    }
+
+    /// The margins of the images that the outcomes hold.
+    fn margins<O: Oracle + Send>(
+        &self,
+        oracles: &mut [O],
+        outcomes: &[Outcome],
+    ) -> Result<Vec<f32>, AuditError> {
+        let [c, h, w] = self.seen.data.input();
+        let mut images = Array4::zeros((outcomes.len(), c, h, w));
+        for (outcome, mut image) in outcomes.iter().zip(images.outer_iter_mut()) {
+            for (to, from) in image.iter_mut().zip(&outcome.image) {
+                *to = *from;
+            }
+        }
+        let mut margins = Vec::new();
+        for (part, outcomes) in
+            images.axis_chunks_iter(Axis(0), self.plan.batch).zip(outcomes.chunks(self.plan.batch))
+        {
+            let logits = oracles[0].logits(&part).map_err(AuditError::Oracle)?;
+            let rows = logits.rows().into_iter().zip(outcomes);
+            margins.extend(rows.map(|(row, o)| margin(&row, self.seen.data.labels[o.index])));
+        }
+        Ok(margins)
+    }
+
+    /// Whether `softmax(z)_y` rounds to 1 and every other probability to 0.
+    fn is_saturated(&self, index: usize) -> bool {
+        let row = self.seen.logits.row(index - self.seen.first);
+        // Below this, exp is 0 in float32, denormal numbers included.
+        margin(&row, self.seen.data.labels[index]) > 104.0
+    }
+}
+
+/// A radius at which every image can become grey (L∞), or nearly (L2).
+fn far(norm: Norm, values: usize) -> Epsilon {
+    let length = match norm {
+        Norm::Linf => 0.5,
+        Norm::L2 => (0.5 * (values as f32).sqrt()).max(0.5),
+    };
+    // What is written for a finite float is a length.
+    length.to_string().parse().unwrap_or_else(|_| unreachable!())
+}
+
+/// A quarter of a length.
+fn quarter(eps: &Epsilon) -> Epsilon {
+    (eps.value() / 4.0).to_string().parse().unwrap_or_else(|_| unreachable!())
+}

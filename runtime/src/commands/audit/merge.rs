@@ -1,0 +1,47 @@
+//! `rift-runtime audit-merge`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use rift_models::artifact::{AuditReport, atomic, read_json};
+use rift_runtime::audit::{html, merge, report};
+
+use super::super::{Answer, output};
+
+/// The arguments of `audit-merge`.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The reports of all parts, in any order
+    #[arg(value_name = "AUDIT.json", required = true)]
+    parts: Vec<PathBuf>,
+    /// Write the report of the whole as JSON
+    #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
+    json: Option<PathBuf>,
+    /// Write it as one page, without pictures and names of classes, which the parts do not hold
+    #[arg(long, value_name = "PATH", env = "RIFT_HTML")]
+    html: Option<PathBuf>,
+}
+
+/// Makes one report of those of its parts.
+pub(crate) fn run(args: &MergeArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
+    for path in args.json.iter().chain(&args.html) {
+        output::check_writable(path)?;
+    }
+    let parts = args
+        .parts
+        .iter()
+        .map(|path| Ok((path.display().to_string(), read_json::<AuditReport>(path, "audit")?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let whole = merge(parts)?;
+    if let Some(path) = &args.html {
+        let page = html::page(&whole, &html::Surroundings::default());
+        atomic::write(path, page.as_bytes())?;
+    }
+    if let Some(path) = &args.json {
+        atomic::write_json(path, &whole)?;
+    }
+    let data = whole.request.as_ref().map_or("data", |request| request.data.as_str());
+    out.write_all(report::table(&whole, data).as_bytes())?;
+    Ok(Answer::Yes)
+}
