@@ -19,12 +19,12 @@ mkdir -p "$out"
 start=$SECONDS
 
 step "Adversarial training: every batch is attacked before it is learnt"
-run $bin/rift-trainer train --data "$data" --arch "$arch" --method at \
-    --eps 8/255 --step 4/255 --steps 3 --epochs 2 --lr 0.1 --out "$out/train"
+run $bin/rift-trainer train --preset quick --data "$data" --arch "$arch" \
+    --eps 8/255 --step 5/255 --steps 2 --epochs 2 --out "$out/train"
 
 step "RiFT: find the least critical module, fine-tune it on clean images, interpolate"
 run $bin/rift-trainer rift --checkpoint "$out/train/at.safetensors" --data "$data" \
-    --epochs 1 --out "$out/rift"
+    --epochs 1 --alphas 0,0.25..1 --out "$out/rift"
 
 step "Freeze to ONNX, and hold the file against the checkpoint"
 run $bin/rift-exporter export --checkpoint "$out/rift/rift.safetensors" --out "$out/bundle"

@@ -55,11 +55,11 @@ enum Command {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Spread {
     /// Threads, each with a session of its own [default: one a core]
-    #[arg(long, value_name = "N", env = "RIFT_THREADS", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", env = "RIFT_THREADS", value_parser = up_to_1024)]
     threads: Option<usize>,
     /// Images that go through a session at once
     #[arg(long, value_name = "N", env = "RIFT_BATCH_SIZE", default_value = "16",
-          value_parser = at_least_one)]
+          value_parser = up_to_1024)]
     batch_size: usize,
 }
 
@@ -76,6 +76,14 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
         Ok(number) => Ok(number),
+    }
+}
+
+/// A number of things that each take memory.
+fn up_to_1024(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=1024) => Ok(number),
+        _ => Err("expected a whole number from 1 to 1024".to_owned()),
     }
 }
 

@@ -13,7 +13,7 @@ use ndarray_npy::NpzReader;
 use rift_models::artifact::AuditReport;
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::onnx::Model;
-use small_models::{bundle, conv_net, image_to_image, linear_net};
+use small_models::{bundle, conv_net, image_to_image, linear_net, rounding_net};
 
 const DATA: &str = "synthetic:4x3x8x8";
 
@@ -278,7 +278,7 @@ fn parts_make_the_same_whole_in_any_number() {
 
 #[test]
 fn a_model_without_a_gradient_can_be_searched() {
-    let place = Place::with(&small_models::stepped_net());
+    let place = Place::with(&rounding_net());
     let message = place.fails(&audit(&["--json", "a.json"]));
     assert!(message.contains("Round") && message.contains("--attack square"), "{message}");
     let arguments = [
@@ -347,6 +347,16 @@ fn a_bad_model_is_one_line() {
 }
 
 #[test]
+fn operators_without_a_gradient_are_named() {
+    let place = Place::with(&rounding_net());
+    let message = place.fails(&audit(&["--json", "a.json"]));
+    assert!(message.contains("rounding") && message.contains("Round"), "{message}");
+    place.fails(&["gradient", "m.onnx", "--out", "g.onnx"]);
+    let ended = place.run(&["info", "m.onnx"]);
+    assert!(ended.code == 0 && ended.out.contains("gradient    none"), "{}", ended.out);
+}
+
+#[test]
 fn a_bad_picture_is_one_line() {
     let place = Place::with(&conv_net(None));
     let message = place.fails(&["classify", "m.onnx", "none.png"]);
@@ -370,7 +380,9 @@ fn bad_arguments_are_one_line() {
         ("--step", "0", "moves nothing"),
         ("--norm", "l3", "linf"),
         ("--split", "tset", "tset"),
-        ("--threads", "0", "at least 1"),
+        ("--threads", "0", "from 1 to 1024"),
+        ("--batch-size", "1000000000000", "from 1 to 1024"),
+        ("--restarts", "0", "at least 1"),
         ("--attack", "cw", "pgd"),
         ("--eps", "2/255,1/255", "expected radii that rise"),
         ("--queries", "5", "only to square"),

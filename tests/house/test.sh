@@ -3,6 +3,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+# Tests run side by side, a core each: libtorch's threads would only wait for one another.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+
 # One build for the programs, which the tests from outside start, and for the tests themselves.
 cargo build --workspace --bins --tests --locked
 

@@ -21,19 +21,19 @@ fn run(data: &Path, limit: &str) {
 #[test]
 fn cifar10_in_parquet_from_images_to_audit() {
     let Some(data) = shared("cifar10") else { return };
-    run(&data, "128");
+    run(&data, "100");
 }
 
 #[test]
 fn cifar100_in_binary_from_images_to_audit() {
     let Some(data) = shared("cifar-100-binary") else { return };
-    run(&data, "200");
+    run(&data, "100");
 }
 
 #[test]
 fn tiny_imagenet_from_images_to_audit() {
     let Some(data) = shared("tiny-imagenet-200") else { return };
-    run(&data, "200");
+    run(&data, "50");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn tiny_imagenets_validation_labels_are_right() {
     let json = folder.path().join("eval.json");
     let mut command = Program::Trainer.command(["eval", "--attack", "none", "--split", "test"]);
     command.arg("--data").arg(&data).arg("--json").arg(&json);
-    let checkpoint = run.join("standard.safetensors");
+    let checkpoint = run.join("at.safetensors");
     let _ = finish(command.arg("--checkpoint").arg(checkpoint)).success();
     let report: serde_json::Value = read_json(&json, "evaluation").unwrap();
     let accuracy: Accuracy = serde_json::from_value(report["clean"].clone()).unwrap();

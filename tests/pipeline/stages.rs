@@ -64,6 +64,7 @@ impl Pipeline<'_> {
     pub(crate) fn criticality(&self, at: &Path) -> PathBuf {
         let out = self.path("mrc.json");
         let mut command = self.on_images(Program::Trainer, "mrc");
+        command.args(["--steps", "2"]);
         let _ = finish(command.arg("--checkpoint").arg(at).arg("--out").arg(&out)).success();
         let report: MrcReport = read_json(&out, "report").unwrap();
         let (_, graph, _) = Checkpoint::read(at).unwrap();
@@ -98,6 +99,7 @@ impl Pipeline<'_> {
     pub(crate) fn interpolate(&self, at: &Path, finetuned: &Path) -> PathBuf {
         let out = self.path("sweep");
         let mut command = self.on_images(Program::Trainer, "interpolate");
+        command.args(["--steps", "2", "--alphas", "0,0.5,1"]);
         command.arg("--from").arg(at).arg("--to").arg(finetuned);
         let _ = finish(command.arg("--out").arg(&out)).success();
         let rift = out.join("rift.safetensors");

@@ -45,7 +45,7 @@ fn a_killed_training_ends_with_the_same_weights() {
     assert_eq!(epochs(&killed), EPOCHS as usize, "after {done}: {}", resumed.stderr);
 
     let [whole, killed] = [whole, killed].map(|run| {
-        let (checkpoint, _, _) = Checkpoint::read(&run.join("at.safetensors")).unwrap();
+        let (checkpoint, _, _) = Checkpoint::read(&run.join("last.safetensors")).unwrap();
         checkpoint.tensors
     });
     assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>());

@@ -56,9 +56,11 @@ impl Trained {
         let _ = finish(&mut training(&run, 2)).success();
         let trained =
             Self { checkpoint: run.join("at.safetensors"), bundle: folder.join("bundle") };
-        // A sweep of one point writes the probe that the exporter wants.
+        // A sweep between a checkpoint and itself writes the probe that the exporter wants.
         let sweep = folder.join("sweep");
-        let mut command = Program::Trainer.command(["interpolate", "--data", TINY]);
+        let mut command =
+            Program::Trainer.command(["interpolate", "--data", TINY, "--limit", "40"]);
+        command.args(["--alphas", "0,1", "--steps", "1"]);
         command.arg("--from").arg(&trained.checkpoint).arg("--to").arg(&trained.checkpoint);
         let _ = finish(command.arg("--out").arg(&sweep)).success();
         let mut command = Program::Exporter.command(["export", "--checkpoint"]);

@@ -40,6 +40,10 @@ pub enum Command {
     /// images are looked at once, at the end.
     Rift(commands::rift::RiftArgs),
     /// Make a checkpoint of published PyTorch weights.
+    ///
+    /// Nothing in the file is executed. The weights do not tell the size of the images, the names of
+    /// the classes, and as a rule not the normalisation: those published with the RiFT paper for
+    /// CIFAR want `--mean 0.4914,0.4822,0.4465 --std 0.2471,0.2435,0.2616`.
     Import(commands::import::ImportArgs),
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),

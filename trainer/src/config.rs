@@ -1,8 +1,12 @@
 //! The settings of a training: a preset, under a file, under flags.
 
+mod flags;
+
+pub use flags::SettingFlags;
+
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -24,8 +28,8 @@ pub enum Preset {
 impl Preset {
     fn text(self) -> &'static str {
         match self {
-            Self::RiftPaper => include_str!("presets/rift-paper.toml"),
-            Self::Quick => include_str!("presets/quick.toml"),
+            Self::RiftPaper => include_str!("config/rift-paper.toml"),
+            Self::Quick => include_str!("config/quick.toml"),
         }
     }
 }
@@ -95,93 +99,6 @@ pub struct Settings {
     pub validation_steps: usize,
     /// The seed of weights, order, augmentation and noise.
     pub seed: u64,
-}
-
-/// The settings as flags. What is given goes before the file, which goes before the preset.
-#[derive(Clone, Debug, Default, Args, Serialize)]
-pub struct SettingFlags {
-    /// The data set: a folder or file, recognised by content, or `synthetic:…`.
-    #[arg(long, value_name = "PATH", env = "RIFT_DATA")]
-    data: Option<PathBuf>,
-    /// Only the first N training images.
-    #[arg(long, value_name = "N", env = "RIFT_LIMIT")]
-    limit: Option<usize>,
-    /// The architecture: `resnet18`, `resnet34`, `wrn34-10`, `resnet20` …
-    #[arg(long, env = "RIFT_ARCH")]
-    arch: Option<String>,
-    /// Channels of the first stage, where the architecture lets them be chosen.
-    #[arg(long, value_name = "N", env = "RIFT_WIDTH")]
-    width: Option<usize>,
-    /// What to minimise: `at` (adversarial training) or `standard`.
-    #[arg(long, env = "RIFT_METHOD")]
-    method: Option<Method>,
-    /// The norm of the ball, `linf` or `l2`.
-    #[arg(long, env = "RIFT_NORM")]
-    norm: Option<Norm>,
-    /// The ball's radius in pixel units, such as `8/255`.
-    #[arg(long, env = "RIFT_EPS")]
-    eps: Option<Epsilon>,
-    /// The length of a step of the attack in pixel units, such as `2/255`.
-    #[arg(long, env = "RIFT_STEP")]
-    step: Option<Epsilon>,
-    /// Steps of the attack.
-    #[arg(long, value_name = "N", env = "RIFT_STEPS")]
-    steps: Option<usize>,
-    /// Epochs. A preset's milestones move along.
-    #[arg(long, value_name = "N", env = "RIFT_EPOCHS")]
-    epochs: Option<usize>,
-    /// Images in a batch.
-    #[arg(long, value_name = "N", env = "RIFT_BATCH_SIZE")]
-    batch_size: Option<usize>,
-    /// The first learning rate, or the peak of the cycle.
-    #[arg(long, value_name = "RATE", env = "RIFT_LEARNING_RATE")]
-    learning_rate: Option<f64>,
-    /// The shape of the learning rate: `steps` or `one-cycle`.
-    #[arg(long, env = "RIFT_SCHEDULE")]
-    schedule: Option<ScheduleKind>,
-    /// Epochs after which the rate of `steps` falls, such as `100,105`.
-    #[arg(long, value_name = "EPOCHS", value_delimiter = ',', env = "RIFT_MILESTONES")]
-    milestones: Option<Vec<usize>>,
-    /// The factor by which the rate of `steps` falls.
-    #[arg(long, value_name = "FACTOR", env = "RIFT_DECAY")]
-    decay: Option<f64>,
-    /// The part of the training in which the rate of `one-cycle` rises.
-    #[arg(long, value_name = "PART", env = "RIFT_WARMUP")]
-    warmup: Option<f64>,
-    /// The momentum.
-    #[arg(long, env = "RIFT_MOMENTUM")]
-    momentum: Option<f64>,
-    /// Whether to look ahead along the momentum.
-    #[arg(long, value_name = "BOOL", env = "RIFT_NESTEROV")]
-    nesterov: Option<bool>,
-    /// The penalty on the weights.
-    #[arg(long, env = "RIFT_WEIGHT_DECAY")]
-    weight_decay: Option<f64>,
-    /// Whether the penalty falls on batch normalisation too.
-    #[arg(long, value_name = "BOOL", env = "RIFT_DECAY_BATCH_NORM")]
-    decay_batch_norm: Option<bool>,
-    /// Pixels of reflection around an image before it is cropped; an eighth of its side by default.
-    #[arg(long, value_name = "PIXELS", env = "RIFT_PAD")]
-    pad: Option<usize>,
-    /// Whether to mirror half of the images; by default where they have three channels, since
-    /// digits and letters must not be.
-    #[arg(long, value_name = "BOOL", env = "RIFT_FLIP")]
-    flip: Option<bool>,
-    /// Channel means that normalise the input; those of the training images by default.
-    #[arg(long, value_name = "M,…", value_delimiter = ',', env = "RIFT_MEAN")]
-    mean: Option<Vec<f32>>,
-    /// Channel standard deviations that normalise the input.
-    #[arg(long, value_name = "S,…", value_delimiter = ',', env = "RIFT_STD")]
-    std: Option<Vec<f32>>,
-    /// At most so many validation images are judged after each epoch.
-    #[arg(long, value_name = "N", env = "RIFT_VALIDATION_LIMIT")]
-    validation_limit: Option<usize>,
-    /// Steps of the attack that judges after each epoch.
-    #[arg(long, value_name = "N", env = "RIFT_VALIDATION_STEPS")]
-    validation_steps: Option<usize>,
-    /// The seed of weights, order, augmentation and noise.
-    #[arg(long, env = "RIFT_SEED")]
-    seed: Option<u64>,
 }
 
 /// Settings that make no training.

@@ -70,7 +70,7 @@ pub enum ExportError {
     /// There is no probe.
     #[error(
         "no probe `{path}`: only the trainer can compute the checkpoint's own logits, and \
-         `rift-trainer interpolate` and `rift-trainer rift` write them; name a probe by `--probe`"
+         `rift-trainer rift`, `interpolate` and `eval --probe` write them; name one by `--probe`"
     )]
     NoProbe {
         /// Where it was looked for.

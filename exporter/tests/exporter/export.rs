@@ -94,7 +94,7 @@ fn refuses_a_probe_of_another_checkpoint() {
 fn explains_where_a_probe_comes_from() {
     let run = Run::new();
     std::fs::remove_file(run.path(Bundle::PROBE)).unwrap();
-    run.rift(&EXPORT).fails(2, &["no probe", "rift-trainer interpolate", "--probe"]);
+    run.rift(&EXPORT).fails(2, &["no probe", "rift-trainer rift", "--probe"]);
     let missing = run.rift(&[&EXPORT[..], &["--probe", "elsewhere"]].concat());
     missing.fails(2, &["cannot read `elsewhere`"]);
     let images = reference::images(5, [1, 14, 12], 1);

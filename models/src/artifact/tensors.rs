@@ -189,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn reads_what_is_asked_for_beside_counters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.safetensors");
+        let [counter, weight] = [7_u64.to_le_bytes().to_vec(), 2.5_f32.to_le_bytes().to_vec()];
+        let views = [
+            ("bn.counter", TensorView::new(Dtype::I64, vec![], &counter).unwrap()),
+            ("bn.weight", TensorView::new(Dtype::F32, vec![1], &weight).unwrap()),
+        ];
+        std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        assert!(matches!(read(&path), Err(TensorFileError::Dtype { .. })));
+        let (file, others) = read_where(&path, |name| name != "bn.counter").unwrap();
+        assert_eq!((others, file.tensors["bn.weight"][[0]]), (vec!["bn.counter".to_owned()], 2.5));
+    }
+
+    #[test]
     fn refuses_truncated_and_hostile_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.safetensors");

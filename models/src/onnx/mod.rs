@@ -25,6 +25,7 @@ mod check;
 mod edit;
 mod graph;
 mod model;
+mod plain;
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -41,6 +42,7 @@ pub use attribute::{AttributeError, Attributes};
 pub use edit::GraphBuilder;
 pub use graph::{GraphError, GraphIndex};
 pub use model::{Model, OnnxError};
+pub use plain::{OLDEST_OPSET, PLAIN_OPSET, plain};
 pub use proto::tensor_proto::DataType;
 pub use tensor::TensorError;
 pub use value::{Dim, TensorType};

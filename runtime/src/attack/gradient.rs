@@ -24,6 +24,15 @@ pub enum GradientError {
     Missing(Head),
 }
 
+/// Says whether the classifier can be differentiated.
+///
+/// # Errors
+/// As [`loss_gradient`], which does more.
+pub fn support(classifier: &Classifier) -> Result<(), GradientError> {
+    let trace = Trace::measure(classifier.library().environment(), classifier.model())?;
+    Ok(autodiff::support(classifier.model(), &trace)?)
+}
+
 /// The classifier with the cross-entropy of `labels` and its gradient by the image.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 
 use rift_models::artifact::AuditReport;
 use rift_models::dataset::{Dataset, Split};
-use rift_models::threat::{Epsilon, Norm};
+use rift_models::threat::{AttackSpec, Epsilon, Norm};
 
 use super::sanity::{Findings, Worth};
 use super::{Measured, Plan};
@@ -33,6 +33,8 @@ pub fn warnings(
     for eps in &plan.eps {
         warnings.extend(about_threat(plan, eps, data.input()));
     }
+    let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
+    warnings.extend(trained.and_then(|trained| about_training(plan, trained)));
     warnings.extend(about_data(classifier, data));
     warnings.extend(about_logits(measured));
     warnings.extend(about_checks(&measured.findings));
@@ -207,6 +209,19 @@ fn about_threat(plan: &Plan, text: &Epsilon, input: [usize; 3]) -> Vec<String> {
         warnings.push(text.to_owned());
     }
     warnings
+}
+
+/// An attack that is easier than what the network was trained for.
+fn about_training(plan: &Plan, trained: &AttackSpec) -> Option<String> {
+    let eps = plan.eps.last()?;
+    let is_easier = plan.norm == trained.norm && eps.value() < trained.eps.value();
+    is_easier.then(|| {
+        format!(
+            "easier-than-training: eps {eps} is less than the {} that the network was trained \
+             against",
+            trained.eps
+        )
+    })
 }
 
 /// Data that does not measure what it should.

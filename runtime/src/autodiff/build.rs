@@ -5,7 +5,8 @@ use rift_models::onnx::{DataType, Dim, GraphBuilder, GraphIndex, Model};
 use super::error::AutodiffError;
 use super::forward::Forward;
 use super::head::Head;
-use super::rule::View;
+use super::interface::Interface;
+use super::rule::{Backward, View};
 use super::support::Path;
 use super::tape::Tape;
 use crate::session::trace::Trace;
@@ -20,7 +21,20 @@ use crate::session::trace::Trace;
 /// # Errors
 /// If the model is no classifier or an operator on the way has no rule; then all of them are listed.
 pub fn loss_gradient(model: &Model, trace: &Trace, head: Head) -> Result<Model, AutodiffError> {
-    extend(model, trace, |forward, builder| {
+    loss_gradient_at(model, trace, &Interface::of(model)?, head)
+}
+
+/// As [`loss_gradient`], of the logits that `interface` names.
+///
+/// # Errors
+/// As [`loss_gradient`].
+pub fn loss_gradient_at(
+    model: &Model,
+    trace: &Trace,
+    interface: &Interface,
+    head: Head,
+) -> Result<Model, AutodiffError> {
+    extend(&Forward::of(model, trace, interface.clone())?, |forward, builder| {
         let loss = head.append(&forward.interface, forward.classes, builder)?;
         builder.node_making("loss", "Identity", &[&loss.loss], vec![])?;
         builder.output("loss", DataType::Float, &forward.interface.dims[..1]);
@@ -38,7 +52,19 @@ pub fn loss_gradient(model: &Model, trace: &Trace, head: Head) -> Result<Model, 
 /// # Errors
 /// If the model is no classifier or an operator on the way has no rule; then all of them are listed.
 pub fn vector_jacobian(model: &Model, trace: &Trace) -> Result<Model, AutodiffError> {
-    extend(model, trace, |forward, builder| {
+    vector_jacobian_at(model, trace, &Interface::of(model)?)
+}
+
+/// As [`vector_jacobian`], of the logits that `interface` names.
+///
+/// # Errors
+/// As [`vector_jacobian`].
+pub fn vector_jacobian_at(
+    model: &Model,
+    trace: &Trace,
+    interface: &Interface,
+) -> Result<Model, AutodiffError> {
+    extend(&Forward::of(model, trace, interface.clone())?, |forward, builder| {
         let dims = [forward.interface.dims[0].clone(), Dim::Fixed(forward.classes)];
         Ok(builder.input("cotangent", DataType::Float, &dims)?)
     })
@@ -46,17 +72,15 @@ pub fn vector_jacobian(model: &Model, trace: &Trace) -> Result<Model, AutodiffEr
 
 /// The model up to its logits, what `seed` appends to give the logits' gradient, and the reverse.
 fn extend(
-    model: &Model,
-    trace: &Trace,
+    forward: &Forward,
     seed: impl FnOnce(&Forward, &mut GraphBuilder) -> Result<String, AutodiffError>,
 ) -> Result<Model, AutodiffError> {
-    let forward = Forward::of(model, trace)?;
     let index = GraphIndex::new(&forward.model)?;
     let path = Path::find(&forward.model, &index, &forward.trace, &forward.interface)?;
     let mut builder = GraphBuilder::extending(forward.model.clone());
     let mut tape = Tape::default();
-    tape.contribute("logits", seed(&forward, &mut builder)?);
-    reverse(&forward, &index, &path, (&mut tape, &mut builder))?;
+    tape.contribute("logits", seed(forward, &mut builder)?);
+    reverse(forward, &index, &path, (&mut tape, &mut builder))?;
     let input = &forward.interface.input;
     let gradient = tape.total(input, &mut builder).ok_or_else(|| AutodiffError::NoPath {
         input: input.clone(),
@@ -78,11 +102,17 @@ fn reverse(
     for (position, rule) in path.nodes.iter().rev() {
         let node = &index.nodes()[*position];
         let view = View { node, index, trace: &forward.trace, opset, active: &path.active };
-        let Some(gradient) = node.output.first().and_then(|v| tape.total(v, builder)) else {
-            continue;
+        let gradients: Vec<Option<String>> =
+            node.output.iter().map(|v| tape.total(v, builder)).collect();
+        let contributions = match (rule.backward, gradients.as_slice()) {
+            (Backward::First(backward), [Some(gradient), ..]) => backward(&view, gradient, builder),
+            (Backward::Every(backward), some) if some.iter().any(Option::is_some) => {
+                backward(&view, some, builder)
+            }
+            _ => continue,
         };
-        let contributions = (rule.backward)(&view, &gradient, builder).map_err(|refusal| {
-            AutodiffError::Unsupported { operators: vec![view.unsupported(refusal)] }
+        let contributions = contributions.map_err(|refusal| AutodiffError::Unsupported {
+            operators: vec![view.unsupported(refusal)],
         })?;
         for (slot, contribution) in contributions {
             tape.contribute(&node.input[slot], contribution);

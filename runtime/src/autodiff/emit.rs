@@ -71,3 +71,94 @@ pub(super) fn sum_over(value: &str, axis: i64, builder: &mut GraphBuilder) -> St
     let axes = builder.integers("axes", &[axis]);
     builder.node("ReduceSum", &[value, &axes], vec![attribute::int("keepdims", 1)])
 }
+
+/// Formulas, written as they read.
+pub(super) struct Formula<'b> {
+    builder: &'b mut GraphBuilder,
+}
+
+impl<'b> Formula<'b> {
+    pub(super) fn new(builder: &'b mut GraphBuilder) -> Self {
+        Self { builder }
+    }
+
+    /// `op(a)`.
+    pub(super) fn of(&mut self, op: &str, a: &str) -> String {
+        self.builder.node(op, &[a], vec![])
+    }
+
+    pub(super) fn add(&mut self, a: &str, b: &str) -> String {
+        self.builder.node("Add", &[a, b], vec![])
+    }
+
+    pub(super) fn sub(&mut self, a: &str, b: &str) -> String {
+        self.builder.node("Sub", &[a, b], vec![])
+    }
+
+    pub(super) fn mul(&mut self, a: &str, b: &str) -> String {
+        self.builder.node("Mul", &[a, b], vec![])
+    }
+
+    pub(super) fn div(&mut self, a: &str, b: &str) -> String {
+        self.builder.node("Div", &[a, b], vec![])
+    }
+
+    /// `factor · a`.
+    pub(super) fn times(&mut self, factor: f32, a: &str) -> String {
+        let factor = self.builder.scalar("factor", factor);
+        self.mul(&factor, a)
+    }
+
+    /// `a + offset`.
+    pub(super) fn plus(&mut self, a: &str, offset: f32) -> String {
+        let offset = self.builder.scalar("offset", offset);
+        self.add(a, &offset)
+    }
+
+    /// `a` to a fixed power.
+    pub(super) fn power(&mut self, a: &str, exponent: f32) -> String {
+        let exponent = self.builder.scalar("exponent", exponent);
+        self.builder.node("Pow", &[a, &exponent], vec![])
+    }
+
+    /// 1 where `a op b` holds, else 0.
+    pub(super) fn holds(&mut self, a: &str, op: &str, b: &str) -> String {
+        let condition = self.builder.node(op, &[a, b], vec![]);
+        self.builder.node("Cast", &[&condition], vec![attribute::int("to", FLOAT)])
+    }
+
+    /// 1 where `a` is above, below or at `bound`, else 0.
+    pub(super) fn is(&mut self, a: &str, op: &str, bound: f32) -> String {
+        let bound = self.builder.scalar("bound", bound);
+        self.holds(a, op, &bound)
+    }
+
+    /// `a` where the condition holds, else `b`.
+    pub(super) fn choose(&mut self, condition: &str, a: &str, b: &str) -> String {
+        self.builder.node("Where", &[condition, a, b], vec![])
+    }
+
+    /// The condition `a > bound`.
+    pub(super) fn above(&mut self, a: &str, bound: f32) -> String {
+        let bound = self.builder.scalar("bound", bound);
+        self.builder.node("Greater", &[a, &bound], vec![])
+    }
+
+    /// `a`, with 1 in place of 0, for quotients of which the other part is 0 there.
+    pub(super) fn nonzero(&mut self, a: &str) -> String {
+        let zero = self.is(a, "Equal", 0.0);
+        self.add(a, &zero)
+    }
+
+    /// The sum over `axes`, which stay with length 1.
+    pub(super) fn sum(&mut self, a: &str, axes: &[i64]) -> String {
+        let axes = self.builder.integers("axes", axes);
+        self.builder.node("ReduceSum", &[a, &axes], vec![attribute::int("keepdims", 1)])
+    }
+
+    /// `a` in another shape.
+    pub(super) fn reshape(&mut self, a: &str, shape: &[i64]) -> String {
+        let shape = self.builder.integers("shape", shape);
+        self.builder.node("Reshape", &[a, &shape], vec![])
+    }
+}

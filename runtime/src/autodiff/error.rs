@@ -27,6 +27,9 @@ pub enum AutodiffError {
         /// The oldest that the rules know.
         oldest: i64,
     },
+    /// The model cannot be brought into the form that the rules know.
+    #[error("the model cannot be rewritten for its gradient")]
+    Model(#[source] OnnxError),
     /// The model is no image classifier.
     #[error("expected {expected}, found {found}")]
     Interface {

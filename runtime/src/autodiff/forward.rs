@@ -1,10 +1,11 @@
 //! The forward part of a gradient graph: the model up to its logits, with the names that the
 //! gradient graph adds kept free.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rift_models::onnx::proto::{ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use rift_models::onnx::{DataType, Dim, GraphIndex, Model, TensorType};
+use rift_models::onnx::{DataType, Dim, GraphIndex, Model, OLDEST_OPSET, TensorType, plain};
 
 use super::error::AutodiffError;
 use super::interface::Interface;
@@ -12,6 +13,14 @@ use crate::session::trace::{Length, Trace};
 
 /// The names of the inputs and outputs that a gradient graph adds, except `logits`.
 const ADDED: [&str; 5] = ["loss", "input_gradient", "labels", "targets", "cotangent"];
+
+/// The model in the form that the rules know.
+pub(super) fn plain_form(model: &Model) -> Result<Cow<'_, Model>, AutodiffError> {
+    if model.opset() < OLDEST_OPSET {
+        return Err(AutodiffError::Opset { found: model.opset(), oldest: OLDEST_OPSET });
+    }
+    plain(model).map_err(AutodiffError::Model)
+}
 
 /// A classifier whose one output is its logits, under the name `logits`.
 pub(super) struct Forward {
@@ -23,23 +32,33 @@ pub(super) struct Forward {
 
 impl Forward {
     /// Cuts `model` off at its logits and renames what is in the way.
-    pub(super) fn of(model: &Model, trace: &Trace) -> Result<Self, AutodiffError> {
-        let mut interface = Interface::of(model)?;
+    pub(super) fn of(
+        model: &Model,
+        trace: &Trace,
+        mut interface: Interface,
+    ) -> Result<Self, AutodiffError> {
+        let model = plain_form(model)?;
         let classes = classes(trace, &interface)?;
         let taken = ADDED.iter().chain(&["logits"]).find(|name| **name == interface.input);
         if let Some(name) = taken {
             let expected = "an input by another name than those that the gradient adds";
             return Err(AutodiffError::Interface { expected, found: format!("`{name}`") });
         }
-        let index = GraphIndex::new(model)?;
+        let index = GraphIndex::new(&model)?;
         let wanted = index.ancestors(&interface.logits.value);
+        // What was measured is what the reverse pass holds for, so a free size is free no more.
+        let measured = trace.get(&interface.input).map(|t| t.shape.as_slice()).unwrap_or_default();
+        for (dim, length) in interface.dims.iter_mut().zip(measured).skip(1) {
+            *dim = length.fixed().map_or(dim.clone(), Dim::Fixed);
+        }
+        let image = TensorType { element: DataType::Float, dims: Some(interface.dims.clone()) };
         let mut proto = model.proto().clone();
         if let Some(graph) = &mut proto.graph {
             graph.node.retain(|n| n.output.iter().any(|v| wanted.contains(v.as_str())));
             graph.initializer.retain(|t| wanted.contains(t.name()));
             // An initialiser that is also an input could be replaced, and the frozen copies in the
             // reverse pass could not.
-            graph.input.retain(|i| i.name() == interface.input);
+            graph.input = vec![image.declare(&interface.input)];
             graph.value_info.clear();
             graph.quantization_annotation.clear();
             let dims = Some(vec![interface.dims[0].clone(), Dim::Fixed(classes)]);

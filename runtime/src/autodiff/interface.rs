@@ -17,13 +17,31 @@ pub struct Logits {
     pub before_softmax: bool,
 }
 
-/// A classifier's image input and logits.
+/// The order of an image's dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// N × C × H × W, or no image at all.
+    ChannelsFirst,
+    /// N × H × W × C, as Keras writes it.
+    ChannelsLast,
+}
+
+/// A classifier's image input and logits, as the model declares them.
+///
+/// The graphs that are made from a model take the image as `float` in the model's own layout and
+/// units. Who feeds pixels in \[0, 1\], N × C × H × W, turns them where [`layout`](Self::layout) says
+/// so and multiplies by 255 where [`element`](Self::element) is [`DataType::Uint8`] (rounding only
+/// when the served model itself is asked); the gradient comes back in the same layout and units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// The image input's name.
     pub input: String,
     /// The image input's declared dimensions, the batch first.
     pub dims: Vec<Dim>,
+    /// What the served model takes: a floating-point type, or bytes.
+    pub element: DataType,
+    /// The order of the dimensions.
+    pub layout: Layout,
     /// The logits.
     pub logits: Logits,
 }
@@ -34,6 +52,14 @@ impl Interface {
     /// # Errors
     /// If the model has another number of inputs or outputs, or takes no images.
     pub fn of(model: &Model) -> Result<Self, AutodiffError> {
+        Self::at(model, None)
+    }
+
+    /// As [`of`](Self::of), with the logits at the output called `output` if one is named.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), and if there is no such output.
+    pub fn at(model: &Model, output: Option<&str>) -> Result<Self, AutodiffError> {
         let index = GraphIndex::new(model)?;
         let refuse = |expected, found: String| Err(AutodiffError::Interface { expected, found });
         let names = |infos: &mut dyn Iterator<Item = &ValueInfoProto>| {
@@ -44,20 +70,46 @@ impl Interface {
         };
         let declared = TensorType::of(input);
         let text = declared.as_ref().map_or("no tensor".to_owned(), ToString::to_string);
-        let dims = declared.filter(|t| t.element == DataType::Float).and_then(|t| t.dims);
-        let Some(dims) = dims.filter(|d| d.len() >= 2) else {
+        let declared = declared.filter(|t| is_image(t.element));
+        let Some(TensorType { element, dims: Some(dims) }) = declared else {
             return refuse("an input float[N, …]", text);
         };
-        let outputs = index.outputs();
-        let output = match outputs {
-            [only] => only,
-            several => match several.iter().find(|o| o.name() == "logits") {
+        if dims.len() < 2 {
+            return refuse("an input float[N, …]", text);
+        }
+        let wanted = output.unwrap_or("logits");
+        let output = match (index.outputs(), output) {
+            ([only], None) => only,
+            (several, _) => match several.iter().find(|o| o.name() == wanted) {
                 Some(output) => output,
+                None if output.is_some() => {
+                    return refuse("the output that was named", names(&mut several.iter()));
+                }
                 None => return refuse("one output or `logits`", names(&mut several.iter())),
             },
         };
         let logits = logits(&index, output.name());
-        Ok(Self { input: input.name().to_owned(), dims, logits })
+        let layout = layout(&dims);
+        Ok(Self { input: input.name().to_owned(), dims, element, layout, logits })
+    }
+}
+
+fn is_image(element: DataType) -> bool {
+    matches!(
+        element,
+        DataType::Float
+            | DataType::Double
+            | DataType::Float16
+            | DataType::Bfloat16
+            | DataType::Uint8
+    )
+}
+
+fn layout(dims: &[Dim]) -> Layout {
+    let is_channels = |dim: &Dim| matches!(dim, Dim::Fixed(1 | 3 | 4));
+    match dims {
+        [_, first, _, last] if is_channels(last) && !is_channels(first) => Layout::ChannelsLast,
+        _ => Layout::ChannelsFirst,
     }
 }
 

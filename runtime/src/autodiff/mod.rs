@@ -5,6 +5,9 @@
 //! what is served. [`loss_gradient`] puts the loss inside the graph: an attack step is one run,
 //! forward once and backward once. [`vector_jacobian`] takes the cotangent from outside instead.
 //!
+//! Models in any operator set from 7 on and in any floating-point type are first brought into one
+//! form ([`rift_models::onnx::plain`]): the graphs are `float`, also where the model is not.
+//!
 //! [`support`] says in advance which operators on the way from the image to the logits have no rule.
 //! A rule returns contributions and only the tape adds them.
 
@@ -24,9 +27,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use build::{loss_gradient, vector_jacobian};
+pub use build::{loss_gradient, loss_gradient_at, vector_jacobian, vector_jacobian_at};
 pub use error::{AutodiffError, Unsupported};
 pub use head::Head;
-pub use interface::{Interface, Logits};
+pub use interface::{Interface, Layout, Logits};
 pub use registry::operators;
 pub use support::support;

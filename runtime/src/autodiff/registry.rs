@@ -46,4 +46,23 @@ mod tests {
         assert!(rule(&node("")).is_some() && rule(&node("ai.onnx")).is_some());
         assert!(rule(&node("com.microsoft")).is_none());
     }
+
+    /// The rows of the table in `docs/coverage.md`.
+    fn listed() -> String {
+        let rows: Vec<String> = operators()
+            .chunks(8)
+            .map(|row| row.iter().map(|op| format!("`{op}`")).collect::<Vec<_>>().join(", "))
+            .collect();
+        rows.join(",\n")
+    }
+
+    #[test]
+    fn the_document_lists_the_operators() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/coverage.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let (_, rest) = document.split_once("<!-- operators -->\n").unwrap();
+        let (found, _) = rest.split_once("\n<!-- end of operators -->").unwrap();
+        let expected = listed();
+        assert_eq!(found, expected, "docs/coverage.md is out of date; expected:\n{expected}");
+    }
 }

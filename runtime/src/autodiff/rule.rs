@@ -16,8 +16,20 @@ pub(super) struct Rule {
     pub(super) op: &'static str,
     /// Whether the rule applies to a node, told before anything is built.
     pub(super) check: fn(&View<'_>) -> Result<(), Refusal>,
-    /// Appends the reverse of a node, given the gradient of its first output.
-    pub(super) backward: fn(&View<'_>, &str, &mut GraphBuilder) -> Result<Contributions, Refusal>,
+    /// Appends the reverse of a node.
+    pub(super) backward: Backward,
+}
+
+/// The gradients of a node's outputs.
+pub(super) type Gradients = [Option<String>];
+
+/// The reverse of a node.
+#[derive(Clone, Copy)]
+pub(super) enum Backward {
+    /// From the gradient of its first output; no gradient may flow through another.
+    First(fn(&View<'_>, &str, &mut GraphBuilder) -> Result<Contributions, Refusal>),
+    /// From the gradients of all its outputs; `None` where no gradient flows.
+    Every(fn(&View<'_>, &Gradients, &mut GraphBuilder) -> Result<Contributions, Refusal>),
 }
 
 /// What a node's inputs receive: the input's number and a value of exactly its shape.
@@ -104,6 +116,12 @@ impl<'a> View<'a> {
     pub(super) fn stored_floats(&self, slot: usize) -> Option<&'a TensorProto> {
         let constant = self.index.constant(self.optional(slot)?)?;
         (constant.data_type() == DataType::Float as i32).then_some(constant)
+    }
+
+    /// The numbers at input `slot`, stored or computed without the image; `None` if they are many, or
+    /// the input is left out.
+    pub(super) fn floats(&self, slot: usize) -> Option<&'a [f32]> {
+        self.trace.floats(self.optional(slot)?)
     }
 
     /// The whole numbers at input `slot`, stored or computed without the image; `None` if the input

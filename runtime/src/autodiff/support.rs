@@ -5,19 +5,23 @@ use std::collections::HashSet;
 use rift_models::onnx::{DataType, GraphIndex, Model};
 
 use super::error::{AutodiffError, Refusal, Unsupported};
+use super::forward::plain_form;
 use super::interface::Interface;
 use super::registry;
-use super::rule::{Rule, View};
+use super::rule::{Backward, Rule, View};
+use super::rules::quantized;
 use crate::session::trace::Trace;
-
-/// The oldest operator set of which the rules know the operators.
-const OLDEST_OPSET: i64 = 13;
 
 /// Operators whose whole numbers or truth values carry no gradient in the usual sense: it is 0
 /// wherever it exists.
-const PIECEWISE_CONSTANT: [&str; 13] = [
+const PIECEWISE_CONSTANT: [&str; 18] = [
     "Shape",
     "Size",
+    "Sign",
+    "Not",
+    "And",
+    "Or",
+    "Xor",
     "Greater",
     "GreaterOrEqual",
     "Less",
@@ -38,8 +42,9 @@ const PIECEWISE_CONSTANT: [&str; 13] = [
 /// that the model is no classifier or too old.
 pub fn support(model: &Model, trace: &Trace) -> Result<(), AutodiffError> {
     let interface = Interface::of(model)?;
-    let index = GraphIndex::new(model)?;
-    Path::find(model, &index, trace, &interface).map(|_| ())
+    let model = plain_form(model)?;
+    let index = GraphIndex::new(&model)?;
+    Path::find(&model, &index, trace, &interface).map(|_| ())
 }
 
 /// The way from the image to the logits.
@@ -58,17 +63,7 @@ impl<'a> Path<'a> {
         trace: &'a Trace,
         interface: &'a Interface,
     ) -> Result<Self, AutodiffError> {
-        if model.opset() < OLDEST_OPSET {
-            return Err(AutodiffError::Opset { found: model.opset(), oldest: OLDEST_OPSET });
-        }
-        let is_float = |value: &str| {
-            trace.get(value).is_some_and(|t| {
-                matches!(
-                    t.element,
-                    DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16
-                )
-            })
-        };
+        let is_float = |value: &str| trace.get(value).is_some_and(|t| t.element == DataType::Float);
         let wanted = index.ancestors(&interface.logits.value);
         let mut active: HashSet<&str> = HashSet::from([interface.input.as_str()]);
         let mut on_path = Vec::new();
@@ -80,8 +75,12 @@ impl<'a> Path<'a> {
             if !reads || made.is_empty() {
                 continue;
             }
-            let flows: Vec<&str> = made.into_iter().filter(|v| is_float(v)).collect();
+            let passes = |v: &&str| is_float(v) || quantized::makes(node);
             let is_step = PIECEWISE_CONSTANT.contains(&node.op_type());
+            let mut flows: Vec<&str> = made.into_iter().filter(passes).collect();
+            if node.op_type() == "Sign" {
+                flows.clear();
+            }
             if flows.is_empty() && !is_step {
                 cut.insert(position);
             }
@@ -123,12 +122,16 @@ impl<'a> Path<'a> {
             }
             let rule = registry::rule(node).ok_or_else(|| Refusal::new("no rule"))?;
             let mut later = node.output.iter().skip(1);
-            if let Some(output) = later.find(|v| self.active.contains(v.as_str())) {
+            if let Backward::First(_) = rule.backward
+                && let Some(output) = later.find(|v| self.active.contains(v.as_str()))
+            {
                 return Err(Refusal(format!("the logits depend on its further output `{output}`")));
             }
             for value in node.input.iter().chain(&node.output) {
                 let element = trace.get(value).map(|t| t.element);
-                if self.active.contains(value.as_str()) && element != Some(DataType::Float) {
+                let is_known =
+                    element == Some(DataType::Float) || quantized::carries(node.op_type(), element);
+                if self.active.contains(value.as_str()) && !is_known {
                     let found = element.map_or("UNDEFINED", |e| e.as_str_name()).to_lowercase();
                     return Err(Refusal(format!("`{value}` is `{found}`, expected `float`")));
                 }

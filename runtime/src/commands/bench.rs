@@ -99,7 +99,8 @@ pub(crate) fn run(
         atomic::write_json(path, &report)?;
     }
     writeln!(out, "{} on ONNX Runtime {}", args.model.display(), report.onnxruntime)?;
-    writeln!(out, "{threads} threads, batches of {batch}, float32, images per second:")?;
+    let many = if threads == 1 { "thread" } else { "threads" };
+    writeln!(out, "{threads} {many}, batches of {batch}, float32, images per second:")?;
     print("forward", forward, out)?;
     print("forward + input gradient", backward, out)?;
     Ok(Answer::Yes)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rift_models::artifact::{Bundle, Digest, Lineage, atomic};
+use rift_runtime::attack::gradient;
 use rift_runtime::session::Classifier;
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ struct Info<'a> {
     nodes: usize,
     parameters: usize,
     operators: BTreeMap<&'a str, usize>,
+    /// Why the model cannot be differentiated, if it cannot.
+    no_gradient: Option<String>,
     card: Option<&'a rift_models::artifact::Card>,
     onnxruntime: String,
     warnings: Vec<String>,
@@ -75,6 +78,9 @@ fn gather(classifier: &Classifier) -> Info<'_> {
         nodes: graph.node.len(),
         parameters: graph.initializer.iter().map(|tensor| size(&tensor.dims)).sum(),
         operators,
+        no_gradient: gradient::support(classifier)
+            .err()
+            .map(|error| format!("{:#}", anyhow::Error::from(error))),
         card: classifier.bundle().map(|bundle| &bundle.card),
         onnxruntime: format!(
             "{} ({})",
@@ -99,6 +105,10 @@ fn print(info: &Info, bundle: Option<&Bundle>, out: &mut dyn Write) -> std::io::
     let operators: Vec<String> =
         info.operators.iter().map(|(name, count)| format!("{name} {count}")).collect();
     writeln!(out, "operators   {}", operators.join(", "))?;
+    match &info.no_gradient {
+        None => writeln!(out, "gradient    every operator on the way to the logits has one")?,
+        Some(reason) => writeln!(out, "gradient    none: {reason}")?,
+    }
     if let Some(bundle) = bundle {
         print_card(bundle, out)?;
     }

@@ -1,6 +1,7 @@
 //! A model that has been found to be a classifier of images.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ndarray::Array4;
 use ort::session::Session;
@@ -22,6 +23,8 @@ pub struct Classifier {
     signature: Signature,
     class_names: Option<Vec<String>>,
     precautions: Vec<Precaution>,
+    /// The session that the signature was found with, for the first who needs one.
+    spare: Mutex<Option<Session>>,
 }
 
 /// What stands in the way of taking a model at its word.
@@ -89,6 +92,7 @@ impl Classifier {
             signature,
             class_names: None,
             precautions: Vec::new(),
+            spare: Mutex::new(Some(session)),
         };
         classifier.name_classes()?;
         Ok(classifier)
@@ -192,7 +196,8 @@ impl Classifier {
 
     /// A new session of the file.
     pub(super) fn session(&self) -> Result<Session, SessionError> {
-        self.session_of(&self.bytes)
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        spare.map_or_else(|| self.session_of(&self.bytes), Ok)
     }
 
     /// A new session of a graph made from the file.

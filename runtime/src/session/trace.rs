@@ -12,13 +12,16 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
-use rift_models::onnx::proto::ValueInfoProto;
+use rift_models::onnx::proto::{TensorProto, ValueInfoProto};
 use rift_models::onnx::{
-    DataType, Dim, GraphError, GraphIndex, Model, OnnxError, TensorType, tensor,
+    DataType, Dim, GraphError, GraphIndex, Model, OnnxError, TensorType, plain, tensor,
 };
 
-/// Longer rows of whole numbers are no shapes, axes or pads, and are not kept.
-const MAX_INTEGERS: usize = 64;
+/// Longer rows of numbers are no shapes, axes, pads or scales, and are not kept.
+const MAX_ROW: usize = 4096;
+
+/// The height and width of an image for models that leave them free.
+const FREE_SIDE: usize = 224;
 
 /// A model whose values cannot be measured.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +33,7 @@ pub enum TraceError {
     #[error(transparent)]
     Onnx(#[from] OnnxError),
     /// The model does not take images.
-    #[error("expected one input float[N, …] of which only N is free, found {found}")]
+    #[error("expected one input float[N, …], found {found}")]
     Input {
         /// What it takes.
         found: String,
@@ -53,7 +56,9 @@ pub enum Length {
     Fixed(usize),
     /// The number of images.
     Batch,
-    /// It depends on the number of images or on what they show, but is not that number.
+    /// So many times the number of images, 2 at least: an image's windows or heads.
+    Multiple(usize),
+    /// It depends on the number of images or on what they show in another way.
     Varies,
 }
 
@@ -62,7 +67,7 @@ impl Length {
     pub fn fixed(self) -> Option<usize> {
         match self {
             Self::Fixed(length) => Some(length),
-            Self::Batch | Self::Varies => None,
+            Self::Batch | Self::Multiple(_) | Self::Varies => None,
         }
     }
 }
@@ -72,6 +77,7 @@ impl fmt::Display for Length {
         match self {
             Self::Fixed(length) => write!(f, "{length}"),
             Self::Batch => f.write_str("N"),
+            Self::Multiple(times) => write!(f, "{times}·N"),
             Self::Varies => f.write_str("?"),
         }
     }
@@ -91,27 +97,43 @@ pub struct Traced {
 pub struct Trace {
     values: BTreeMap<String, Traced>,
     integers: BTreeMap<String, Vec<i64>>,
+    floats: BTreeMap<String, Vec<f32>>,
     free_batch: bool,
 }
 
 struct Run {
     values: BTreeMap<String, (DataType, Vec<usize>)>,
     integers: BTreeMap<String, Vec<i64>>,
+    floats: BTreeMap<String, Vec<f32>>,
 }
 
 impl Trace {
-    /// Runs `model` on images that are nowhere flat and notes the shape of every value.
+    /// Runs the [`plain`] form of `model` on images that are nowhere flat and notes the shape of
+    /// every value. A height or width that the model leaves free is 224.
     ///
     /// # Errors
-    /// If the model does not take one batch of images of a fixed size, or ONNX Runtime does not run
-    /// it.
+    /// If the model does not take one batch of images, or ONNX Runtime does not run it.
     pub fn measure(environment: &Environment, model: &Model) -> Result<Self, TraceError> {
-        let index = GraphIndex::new(model)?;
-        let (input, batch, image) = image_input(&index)?;
+        Self::measure_at(environment, model, None)
+    }
+
+    /// As [`measure`](Self::measure), with images of the shape `image`, in the order of the model's
+    /// dimensions after the batch: what the model leaves free is taken from it.
+    ///
+    /// # Errors
+    /// As [`measure`](Self::measure), and if the model declares another shape.
+    pub fn measure_at(
+        environment: &Environment,
+        model: &Model,
+        image: Option<&[usize]>,
+    ) -> Result<Self, TraceError> {
+        let model = plain(model)?;
+        let index = GraphIndex::new(&model)?;
+        let (input, batch, image) = image_input(&index, image)?;
         let mut session = Session::builder(environment)?
             .with_optimization_level(GraphOptimizationLevel::Disable)?
-            .with_intra_threads(1)?
-            .commit_from_memory(&exposed(model, &index)?.to_bytes())?;
+            .with_memory_pattern(false)?
+            .commit_from_memory(&exposed(&model, &index)?.to_bytes())?;
         let mut run = |batch| run(&mut session, &input, batch, &image);
         let (first, second) = match batch {
             Some(batch) => (run(batch)?, None),
@@ -124,11 +146,7 @@ impl Trace {
                 let shape = shape.into_iter().map(Length::Fixed).collect();
                 let traced = Traced { element: tensor::data_type(constant), shape };
                 trace.values.insert(node_input.clone(), traced);
-                if let Ok(values) = tensor::load_integers(constant)
-                    && values.len() <= MAX_INTEGERS
-                {
-                    trace.integers.insert(node_input.clone(), values);
-                }
+                trace.note_numbers(node_input, constant);
             }
         }
         Ok(trace)
@@ -142,6 +160,22 @@ impl Trace {
     /// The whole numbers in `value`, if they are few and the same in every run.
     pub fn integers(&self, value: &str) -> Option<&[i64]> {
         self.integers.get(value).map(Vec::as_slice)
+    }
+
+    /// The numbers in `value`, if they are few and the same in every run.
+    pub fn floats(&self, value: &str) -> Option<&[f32]> {
+        self.floats.get(value).map(Vec::as_slice)
+    }
+
+    fn note_numbers(&mut self, value: &str, constant: &TensorProto) {
+        if constant.dims.iter().product::<i64>() > MAX_ROW as i64 {
+            return;
+        }
+        if let Ok(values) = tensor::load_integers(constant) {
+            self.integers.insert(value.to_owned(), values);
+        } else if let Ok(values) = tensor::load::<f32>(constant) {
+            self.floats.insert(value.to_owned(), values.iter().copied().collect());
+        }
     }
 
     /// Adds `flat`, which is `value` without all but its first two dimensions, each of length 1.
@@ -159,6 +193,8 @@ impl Trace {
         self.values = values.into_iter().map(|(name, traced)| (new(name), traced)).collect();
         let integers = std::mem::take(&mut self.integers);
         self.integers = integers.into_iter().map(|(name, row)| (new(name), row)).collect();
+        let floats = std::mem::take(&mut self.floats);
+        self.floats = floats.into_iter().map(|(name, row)| (new(name), row)).collect();
     }
 
     /// Whether the model takes any number of images at once.
@@ -168,7 +204,10 @@ impl Trace {
 }
 
 /// The name of the image input, its batch if that is fixed, and the shape of one image.
-fn image_input(index: &GraphIndex<'_>) -> Result<(String, Option<usize>, Vec<usize>), TraceError> {
+fn image_input(
+    index: &GraphIndex<'_>,
+    wanted: Option<&[usize]>,
+) -> Result<(String, Option<usize>, Vec<usize>), TraceError> {
     let describe = |info: &&ValueInfoProto| match TensorType::of(info) {
         Some(declared) => format!("`{}` {declared}", info.name()),
         None => format!("`{}`", info.name()),
@@ -182,9 +221,14 @@ fn image_input(index: &GraphIndex<'_>) -> Result<(String, Option<usize>, Vec<usi
     let declared = TensorType::of(info).filter(|t| t.element == DataType::Float);
     let dims = declared.and_then(|t| t.dims).ok_or_else(refuse)?;
     let Some((batch, image)) = dims.split_first() else { return Err(refuse()) };
-    let image: Option<Vec<usize>> = image.iter().map(Dim::fixed).collect();
-    let image = image.filter(|i| !i.is_empty()).ok_or_else(refuse)?;
-    Ok((info.name().to_owned(), batch.fixed(), image))
+    let length = |(axis, dim): (usize, &Dim)| {
+        let free = wanted.map_or(Some(FREE_SIDE), |w| w.get(axis).copied());
+        dim.fixed().or(free)
+    };
+    let shape: Option<Vec<usize>> = image.iter().enumerate().map(length).collect();
+    let fits = |shape: &Vec<usize>| !shape.is_empty() && wanted.is_none_or(|w| w == shape);
+    let shape = shape.filter(fits).ok_or_else(refuse)?;
+    Ok((info.name().to_owned(), batch.fixed(), shape))
 }
 
 /// The model with every computed value as an output.
@@ -214,7 +258,8 @@ fn run(
         f64::from(at) as f32 / 2f32.powi(32)
     });
     let outputs = session.run(ort::inputs![input => Tensor::from_array(pixels)?])?;
-    let mut run = Run { values: BTreeMap::new(), integers: BTreeMap::new() };
+    let mut run =
+        Run { values: BTreeMap::new(), integers: BTreeMap::new(), floats: BTreeMap::new() };
     run.values.insert(input.to_owned(), (DataType::Float, shape));
     for (name, value) in &outputs {
         let ValueType::Tensor { ty, shape, .. } = value.dtype() else { continue };
@@ -222,6 +267,10 @@ fn run(
         run.values.insert(name.to_owned(), (element(*ty), dims));
         if let Some(values) = integers(&value) {
             run.integers.insert(name.to_owned(), values);
+        } else if let Ok((_, row)) = value.try_extract_tensor::<f32>()
+            && row.len() <= MAX_ROW
+        {
+            run.floats.insert(name.to_owned(), row.to_vec());
         }
     }
     Ok(run)
@@ -233,7 +282,7 @@ fn integers(value: &DynValue) -> Option<Vec<i64>> {
         let (_, row) = value.try_extract_tensor::<i32>().ok()?;
         Some(row.iter().map(|v| i64::from(*v)).collect())
     })?;
-    (values.len() <= MAX_INTEGERS).then_some(values)
+    (values.len() <= MAX_ROW).then_some(values)
 }
 
 fn element(ty: TensorElementType) -> DataType {
@@ -260,15 +309,22 @@ fn compare(first: Run, second: Option<&Run>) -> Trace {
             Some(other) => match (found, other.get(axis)) {
                 (2, Some(3)) => Length::Batch,
                 (_, Some(again)) if *again == found => Length::Fixed(found),
+                (_, Some(again)) if found % 2 == 0 && *again == found / 2 * 3 => {
+                    Length::Multiple(found / 2)
+                }
                 _ => Length::Varies,
             },
         };
         let shape = dims.iter().enumerate().map(length).collect();
         trace.values.insert(name, Traced { element, shape });
     }
+    // One run cannot tell what depends on the image; only stored numbers are then known, and
+    // whole numbers, which in classifiers are shapes.
     trace.integers = first.integers;
     if let Some(second) = second {
         trace.integers.retain(|name, values| second.integers.get(name) == Some(values));
+        trace.floats = first.floats;
+        trace.floats.retain(|name, values| second.floats.get(name) == Some(values));
     }
     trace
 }
@@ -301,12 +357,34 @@ mod tests {
         assert!(trace.has_free_batch());
         let shape_of = |value: &str| trace.get(value).unwrap().shape.clone();
         assert_eq!(shape_of(&rows), [Length::Batch, Length::Fixed(18)]);
-        assert_eq!(shape_of(&flat), [Length::Varies]);
+        assert_eq!(shape_of(&flat), [Length::Multiple(18)]);
         assert_eq!(shape_of("x")[0], Length::Batch);
         assert_eq!(trace.get(&shape).unwrap().element, DataType::Int64);
         assert_eq!(trace.integers(&tail), Some(&[3, 3][..]));
         assert_eq!(trace.integers(&all), Some(&[-1][..]));
         assert_eq!(trace.integers(&shape), None);
+    }
+
+    #[test]
+    fn a_free_size_is_chosen_or_given() {
+        let Ok(library) = library::load(None) else {
+            eprintln!("skipped: ONNX Runtime is absent");
+            return;
+        };
+        let mut builder = GraphBuilder::new("g", 17);
+        let dims = [Dim::free("N"), Dim::Fixed(3), Dim::free("H"), Dim::free("W")];
+        let x = builder.input("x", DataType::Float, &dims).unwrap();
+        let shape = builder.integers("shape", &[-1, 2]);
+        let y = builder.node("Reshape", &[&x, &shape], vec![]);
+        builder.output(&y, DataType::Float, &[Dim::Free(None), Dim::Fixed(2)]);
+        let model = builder.finish().unwrap();
+        let environment = library.environment();
+        let free = Trace::measure(environment, &model).unwrap();
+        assert_eq!(free.get("x").unwrap().shape[2..], [Length::Fixed(224); 2]);
+        let given = Trace::measure_at(environment, &model, Some(&[3, 8, 6])).unwrap();
+        assert_eq!(given.get(&y).unwrap().shape, [Length::Multiple(72), Length::Fixed(2)]);
+        let other = Trace::measure_at(environment, &model, Some(&[1, 8, 6])).unwrap_err();
+        assert!(other.to_string().contains("`x` float[N, 3, H, W]"), "{other}");
     }
 
     #[test]
@@ -316,11 +394,10 @@ mod tests {
             return;
         };
         let mut builder = GraphBuilder::new("g", 17);
-        let dims = [Dim::free("N"), Dim::Fixed(3), Dim::free("H"), Dim::free("W")];
-        let x = builder.input("x", DataType::Float, &dims).unwrap();
-        let y = builder.node("Relu", &[&x], vec![]);
-        builder.output(&y, DataType::Float, &dims);
+        let x = builder.input("x", DataType::Int64, &[Dim::free("N"), Dim::Fixed(3)]).unwrap();
+        let y = builder.node("Neg", &[&x], vec![]);
+        builder.output(&y, DataType::Int64, &[Dim::free("N"), Dim::Fixed(3)]);
         let error = Trace::measure(library.environment(), &builder.finish().unwrap()).unwrap_err();
-        assert!(error.to_string().contains("`x` float[N, 3, H, W]"), "{error}");
+        assert!(error.to_string().contains("`x` int64[N, 3]"), "{error}");
     }
 }

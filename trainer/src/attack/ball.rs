@@ -4,7 +4,7 @@ use rift_models::threat::noise::random_start;
 use rift_models::threat::{AttackSpec, NoiseKey, Norm};
 use tch::Tensor;
 
-use crate::network::TorchError;
+use crate::network::{TorchError, channels_last};
 
 /// The allowed images around each image of a batch.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ impl Ball {
     /// The images that `spec` allows around those of `centre`, `N × C × H × W`.
     pub(super) fn new(centre: &Tensor, spec: &AttackSpec) -> Result<Self, TorchError> {
         let (eps, step) = (spec.eps.value(), spec.step.value());
+        let centre = channels_last(centre)?;
         let (lower, upper) = match spec.norm {
             Norm::Linf => {
                 let (lower, upper) =
@@ -30,7 +31,7 @@ impl Ball {
             }
             Norm::L2 => (centre.f_zeros_like()?, centre.f_ones_like()?),
         };
-        Ok(Self { norm: spec.norm, eps, step, centre: centre.shallow_clone(), lower, upper })
+        Ok(Self { norm: spec.norm, eps, step, centre, lower, upper })
     }
 
     /// The rows of the ball at `places`.

@@ -5,8 +5,7 @@ use tch::{Reduction, Tensor};
 
 use super::ball::Ball;
 use crate::data::Batch;
-use crate::network::gradient::gradient_of;
-use crate::network::{Mode, Network, TorchError, cross_entropy, to_indices};
+use crate::network::{Mode, Network, TorchError, cross_entropy, gradient_of, to_indices};
 
 /// Adversarial images to train on: all steps for every image, batch normalisation in evaluation
 /// mode, no gradient for any parameter.

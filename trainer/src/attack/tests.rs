@@ -9,12 +9,13 @@ use tch::{Device, Kind, Tensor};
 
 use super::*;
 use crate::data::{Batch, ImageSet};
-use crate::network::{Mode, Network, cross_entropy, to_vec};
+use crate::network::{Mode, Network, cross_entropy, device, to_vec};
 
 const INPUT: [usize; 3] = [2, 3, 3];
 
 /// `logits = W x + b` over images of 2 × 3 × 3 with two classes.
 fn linear() -> (Network, Vec<f32>) {
+    device::set_threads(Some(1));
     let node = |name: &str, op, input| Node { name: name.into(), op, inputs: vec![input] };
     let graph = Graph {
         input: INPUT,
@@ -85,6 +86,7 @@ fn reaches_the_optimum_of_a_linear_network() {
 
 /// An untrained network whose classes are balanced, so that some images are near the boundary.
 fn resnet() -> Network {
+    device::set_threads(Some(1));
     let graph = ArchSpec::new("resnet8", [3, 16, 16], 5).build().unwrap();
     let network = Network::initialise(graph, 2, Device::Cpu).unwrap();
     let logits = network.forward(&batch(12, [3, 16, 16], |_| 0).images, Mode::Eval).unwrap();

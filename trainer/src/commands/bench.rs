@@ -57,7 +57,7 @@ struct BenchReport {
     batch_size: usize,
     threads: i32,
     device: String,
-    /// Logits and input gradient of the network as it is, batch normalisation in evaluation mode.
+    /// Logits and input gradient, batch normalisation in evaluation mode, no parameter's gradient.
     forward_and_input_gradient: Rate,
     /// A whole step of adversarial training with PGD-10.
     at_step_pgd10: Rate,

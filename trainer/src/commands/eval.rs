@@ -18,7 +18,7 @@ use crate::cli::{DataArgs, MachineArgs};
 use crate::data::ImageSet;
 use crate::network::{Network, to_array};
 use crate::record::Progress;
-use crate::stage::{Evaluation, Plan, evaluate};
+use crate::stage::{Evaluation, Plan, evaluate, probe};
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -45,6 +45,10 @@ pub struct EvalArgs {
     /// Write the adversarial images as `.npz` with `x` (float32, N × C × H × W), `y` and `index`.
     #[arg(long, value_name = "PATH", env = "RIFT_SAVE_ADVERSARIAL")]
     save_adversarial: Option<PathBuf>,
+    /// Write the first images with the checkpoint's logits, against which `rift-exporter export`
+    /// holds the ONNX file.
+    #[arg(long, value_name = "PATH", env = "RIFT_PROBE")]
+    probe: Option<PathBuf>,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -159,6 +163,9 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let progress = Progress::new("eval", set.len(), args.machine.quiet);
     let evaluation = evaluate(&network, &set, &plan, &progress)?;
     drop(progress);
+    if let Some(path) = &args.probe {
+        probe(&network, &checkpoint, &dataset)?.write(path)?;
+    }
     let report = EvalReport {
         checkpoint,
         data: &dataset.digest,

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::source::{Images, Source};
 use crate::cli::{DataArgs, MachineArgs};
+use crate::data::Augment;
 use crate::record::Progress;
 use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Finetuned, Scope, finetune};
 
@@ -93,7 +94,7 @@ pub struct TrainingArgs {
     #[arg(long, value_enum, default_value_t, env = "RIFT_BATCH_NORM")]
     batch_norm: BatchNormPolicy,
     /// The learning rate of the first half; a tenth of it in the second.
-    #[arg(long, default_value_t = 1e-3, env = "RIFT_LR", value_parser = super::positive)]
+    #[arg(long, visible_alias = "learning-rate", default_value_t = 1e-3, env = "RIFT_LR", value_parser = super::positive)]
     lr: f64,
     /// Passes over the images.
     #[arg(long, default_value_t = 10, env = "RIFT_EPOCHS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
@@ -101,6 +102,12 @@ pub struct TrainingArgs {
     /// Images in a batch.
     #[arg(long, default_value_t = 128, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
     batch_size: usize,
+    /// Pixels of reflection around an image before it is cropped; an eighth of its side by default.
+    #[arg(long, value_name = "PIXELS", env = "RIFT_PAD")]
+    pad: Option<usize>,
+    /// Whether to mirror half of the images; by default where they have three channels.
+    #[arg(long, value_name = "BOOL", env = "RIFT_FLIP")]
+    flip: Option<bool>,
 }
 
 /// Runs `finetune`.
@@ -135,13 +142,19 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
 impl TrainingArgs {
     /// The settings for images of `input`.
     pub(super) fn settings(&self, scope: Scope, input: [usize; 3], seed: u64) -> FinetuneSettings {
+        let paper = FinetuneSettings::paper(scope, input);
+        let augment = Augment {
+            pad: self.pad.unwrap_or(paper.augment.pad),
+            flip: self.flip.unwrap_or(paper.augment.flip),
+        };
         FinetuneSettings {
+            augment,
             batch_norm: self.batch_norm,
             lr: self.lr,
             epochs: self.epochs,
             batch: self.batch_size,
             seed,
-            ..FinetuneSettings::paper(scope, input)
+            ..paper
         }
     }
 }
@@ -163,6 +176,8 @@ pub(super) fn checkpoint(
         "lr": settings.lr,
         "epochs": settings.epochs,
         "batch_size": settings.batch,
+        "pad": settings.augment.pad,
+        "flip": settings.augment.flip,
         "seed": settings.seed,
         "n": train.set.len(),
         "best_epoch": finetuned.best,

@@ -5,24 +5,19 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
-use ndarray::Ix2;
-use rift_models::artifact::{
-    Checkpoint, CheckpointMeta, Digest, Lineage, Probe, SweepReport, atomic,
-};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, Lineage, SweepReport, atomic};
 use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::AttackSpec;
 use serde_json::json;
 
 use super::source::{Images, Source, ThreatArgs, made_by};
 use crate::cli::{DataArgs, MachineArgs};
-use crate::network::{Mode, Network, to_array};
+use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::interpolate::{Alphas, Sweep, SweepSettings, interpolate, moved};
+use crate::stage::probe;
 
-/// Images in a probe.
-const PROBE: usize = 32;
 /// Two more points are looked at so far from the best one.
 const REFINE: f64 = 0.05;
 
@@ -206,20 +201,6 @@ pub(super) fn write(
     let digest = made.checkpoint.write(&out.join("rift.safetensors"))?;
     probe(&network, &digest, validation)?.write(&out.join("probe.safetensors"))?;
     Ok((network, digest))
-}
-
-/// The first images with the network's logits.
-fn probe(network: &Network, checkpoint: &Digest, images: &Dataset) -> anyhow::Result<Probe> {
-    let n = images.len().min(PROBE);
-    let pixels = images.batch(0..n);
-    let on_device = crate::network::to_tensor(&pixels.clone().into_dyn(), network.device())?;
-    let logits = tch::no_grad(|| network.forward(&on_device, Mode::Eval))?;
-    Ok(Probe {
-        images: pixels,
-        labels: images.labels[..n].to_vec(),
-        logits: to_array(&logits)?.into_dimensionality::<Ix2>().context("logits are a matrix")?,
-        checkpoint: checkpoint.clone(),
-    })
 }
 
 /// Prints a row a point.

@@ -16,7 +16,7 @@ use tch::Device;
 
 use crate::cli::Cli;
 use crate::data::ImageSet;
-use crate::network::{Mode, Network, to_array, to_tensor};
+use crate::network::{Mode, Network, device, to_array, to_tensor};
 use crate::optim::SgdSettings;
 use crate::record::Progress;
 use crate::stage::finetune::{FinetuneSettings, Scope, finetune};
@@ -28,12 +28,14 @@ const DATA: &str = "synthetic:4x1x12x12,train=240,test=60";
 fn run(arguments: &[&str], paths: &[(&str, &Path)]) -> Result<(), String> {
     let flags = paths.iter().flat_map(|(flag, path)| [OsString::from(flag), path.into()]);
     let words = ["rift-trainer"].iter().chain(arguments).map(OsString::from).chain(flags);
-    let cli = Cli::try_parse_from(words.chain(["--quiet".into()])).map_err(|e| e.to_string())?;
+    let words = words.chain(["--quiet", "--threads", "1"].map(OsString::from));
+    let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
     cli.command.run().map(|_| ()).map_err(|error| format!("{error:#}"))
 }
 
 /// A checkpoint that can tell the images apart, somewhat.
 fn checkpoint(folder: &Path) -> PathBuf {
+    device::set_threads(Some(1));
     let path = folder.join("at.safetensors");
     let arch = ArchSpec { width: Some(4), ..ArchSpec::new("resnet8", [1, 12, 12], 4) };
     let graph = arch.build().unwrap();

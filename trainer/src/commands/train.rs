@@ -74,6 +74,10 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let meta = describe(&mut settings, &train)?;
     let graph = meta.arch.build()?;
     settings.attack().validate(train.input().iter().product())?;
+    let [_, height, width] = train.input();
+    if let Some(pad) = settings.pad.filter(|pad| *pad >= height.min(width)) {
+        anyhow::bail!("`pad` is {pad}, reflection needs less than the side of {height} × {width}");
+    }
     let training = Training::open(
         Job {
             graph,

@@ -7,6 +7,7 @@ use rift_models::arch::{Graph, Node, Op, Parameter, Value, init};
 use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, TensorMap, apply};
 use tch::{Device, Tensor};
 
+use super::layout::channels_last;
 use super::{NetworkError, TorchError, params};
 
 /// A network on a device: a graph and its parameters and buffers as plain named tensors.
@@ -61,7 +62,7 @@ impl Network {
         apply::check(&graph, tensors)?;
         let values = graph
             .params()
-            .map(|p| params::to_tensor(&tensors[&p.name], device))
+            .map(|p| channels_last(&params::to_tensor(&tensors[&p.name], device)?))
             .collect::<Result<Vec<_>, TorchError>>()?;
         Ok(Self::assemble(graph, values, device)?)
     }

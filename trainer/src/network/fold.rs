@@ -110,15 +110,55 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use rift_models::arch::ArchSpec;
-    use tch::{Device, Kind};
+    use tch::{Device, Kind, Reduction};
 
-    use super::super::{Mode, input_gradient};
+    use super::super::{Mode, cross_entropy, device, gradient_of};
     use super::*;
+
+    /// A block of a wide residual network: the value that the shortcut carries is normalised too,
+    /// so only the batch normalisation inside the branch can be folded.
+    fn pre_activation() -> Graph {
+        let conv = |in_channels| Op::Conv2d {
+            in_channels,
+            out_channels: 4,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            bias: false,
+        };
+        let norm = || Op::BatchNorm2d { channels: 4, eps: 1e-5, momentum: 0.1 };
+        let operators = [
+            ("conv1", conv(3)),
+            ("bn1", norm()),
+            ("relu1", Op::Relu),
+            ("conv2", conv(4)),
+            ("bn2", norm()),
+            ("relu2", Op::Relu),
+            ("conv3", conv(4)),
+            ("add", Op::Add),
+            ("bn3", norm()),
+            ("relu3", Op::Relu),
+            ("pool", Op::GlobalAvgPool),
+            ("flatten", Op::Flatten),
+            ("linear", Op::Linear { in_features: 4, out_features: 4, bias: true }),
+        ];
+        let nodes = operators.into_iter().enumerate().map(|(index, (name, op))| {
+            let before = index.checked_sub(1).map_or(Value::Input, Value::Node);
+            let inputs = if op == Op::Add { vec![Value::Node(0), before] } else { vec![before] };
+            Node { name: name.to_owned(), op, inputs }
+        });
+        Graph { input: [3, 32, 32], classes: 4, nodes: nodes.collect() }
+    }
 
     #[test]
     fn is_the_same_function() {
-        for (name, left) in [("resnet8", 0), ("resnet18", 0), ("wrn28-10", 12)] {
-            let graph = ArchSpec::new(name, [3, 32, 32], 4).build().unwrap();
+        device::set_threads(Some(1));
+        let named = |name| ArchSpec::new(name, [3, 32, 32], 4).build().unwrap();
+        for (name, graph, left) in [
+            ("resnet8", named("resnet8"), 0),
+            ("resnet18", named("resnet18"), 0),
+            ("pre-activation", pre_activation(), 2),
+        ] {
             let network = Network::initialise(graph, 1, Device::Cpu).unwrap();
             let x = (Tensor::arange(2 * 3072, (Kind::Float, Device::Cpu)) * 0.37).sin().abs();
             let x = x.view([2, 3, 32, 32]);
@@ -127,12 +167,14 @@ mod tests {
             let is_norm = |node: &&Node| matches!(node.op, Op::BatchNorm2d { .. });
             assert_eq!(folded.graph().nodes.iter().filter(is_norm).count(), left, "{name}");
             let labels = Tensor::from_slice(&[1i64, 2]);
+            let loss = |logits: &Tensor| cross_entropy(logits, &labels, Reduction::Sum);
             let [ours, theirs] =
-                [&folded, &network].map(|network| input_gradient(network, &x, &labels).unwrap());
+                [&folded, &network].map(|network| gradient_of(network, &x, loss).unwrap());
             for (ours, theirs) in [(ours.0, theirs.0), (ours.1, theirs.1)] {
-                let error = (&ours - &theirs).abs().max().double_value(&[]);
-                let scale = theirs.abs().max().double_value(&[]);
-                assert!(error < 1e-4 * scale, "{name}: {error} of {scale}");
+                // In the mean: a ReLU whose input is zero but for rounding may flip, and with it
+                // single values of the gradient.
+                let error = ((&ours - &theirs).norm() / theirs.norm()).double_value(&[]);
+                assert!(error < 1e-3, "{name}: {error}");
             }
         }
     }

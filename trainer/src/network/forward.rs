@@ -6,6 +6,7 @@ use rift_models::arch::{Op, Value};
 use tch::Tensor;
 
 use super::build::slot;
+use super::layout::channels_last;
 use super::{Network, TorchError};
 
 /// What batch normalisation does.
@@ -43,7 +44,7 @@ impl Network {
     /// If libtorch fails.
     pub fn forward(&self, images: &Tensor, mode: Mode) -> Result<Tensor, TorchError> {
         let mut values = self.no_values();
-        values[0] = Some(images.shallow_clone());
+        values[0] = Some(channels_last(images)?);
         self.run(&mut values, [0, self.graph.nodes.len()], mode)?;
         logits(values)
     }
@@ -62,7 +63,7 @@ impl Network {
         mode: Mode,
     ) -> Result<Activations, TorchError> {
         let mut values = self.no_values();
-        values[0] = Some(images.shallow_clone());
+        values[0] = Some(channels_last(images)?);
         let node = node.min(self.graph.nodes.len());
         self.run(&mut values, [0, node], mode)?;
         let live = values.into_iter().enumerate().filter_map(|(place, tensor)| {
@@ -154,8 +155,16 @@ impl Network {
                 let [mean, std] = &self.constants[&index];
                 x.f_sub(mean)?.f_div(std)?
             }
-            Op::Conv2d { stride, padding, bias, .. } => {
-                let [stride, padding] = [stride, padding].map(|n| [n as i64; 2]);
+            Op::Conv2d { kernel, stride, padding, bias, .. } => {
+                let mut stride = stride as i64;
+                if kernel == 1 && padding == 0 && stride > 1 {
+                    // The same, by reading only the positions that count. libtorch 2.11 corrupts
+                    // the heap in the weight gradient of a strided 1 × 1 convolution of few
+                    // channels in channels-last layout.
+                    x = x.f_slice(2, None, None, stride)?.f_slice(3, None, None, stride)?;
+                    stride = 1;
+                }
+                let [stride, padding] = [stride, padding as i64].map(|n| [n; 2]);
                 x.f_conv2d(parameter(0), bias.then(|| parameter(1)), stride, padding, [1, 1], 1)?
             }
             Op::BatchNorm2d { eps, momentum, .. } => {

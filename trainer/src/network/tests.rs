@@ -15,7 +15,9 @@ fn graph(name: &str) -> Graph {
     spec.build().unwrap()
 }
 
+/// On one thread: such small work only waits for a second one.
 fn network(name: &str) -> Network {
+    device::set_threads(Some(1));
     Network::initialise(graph(name), 1, Device::Cpu).unwrap()
 }
 
@@ -136,4 +138,18 @@ fn an_error_of_libtorch_is_one_line() {
     let error = network("resnet8").forward(&images(1, 0).narrow(1, 0, 2), Mode::Eval).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("libtorch: ") && !text.contains('\n'), "{text}");
+}
+
+#[test]
+fn trains_thin_networks_on_larger_images() {
+    // With libtorch's own strided 1 × 1 convolution this ends the process, see `forward`.
+    let spec = ArchSpec { width: Some(4), ..ArchSpec::new("resnet8", [3, 64, 64], 10) };
+    let network = Network::initialise(spec.build().unwrap(), 0, Device::Cpu).unwrap();
+    network.unfreeze().unwrap();
+    let images = Tensor::rand([128, 3, 64, 64], (Kind::Float, Device::Cpu));
+    for _ in 0..3 {
+        let loss = network.forward(&images, Mode::Train).unwrap().square().mean(Kind::Float);
+        loss.backward();
+    }
+    assert!(network.trained().all(|(_, tensor)| tensor.grad().defined()));
 }

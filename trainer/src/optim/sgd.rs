@@ -115,8 +115,10 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
+    use crate::network::device;
 
     fn network() -> Network {
+        device::set_threads(Some(1));
         let graph = ArchSpec::new("resnet8", [1, 8, 8], 2).build().unwrap();
         let network = Network::initialise(graph, 0, Device::Cpu).unwrap();
         network.train_modules(&["linear"]).unwrap();

@@ -96,7 +96,8 @@ pub struct FinetuneSettings {
 
 impl FinetuneSettings {
     /// The paper's settings for images of `input`: SGD with momentum 0.9, weight decay 5e-4, 10
-    /// epochs at 1e-3, a tenth of it from the sixth on, batches of 128.
+    /// epochs at 1e-3, a tenth of it from the sixth on, batches of 128. Images of three channels are
+    /// mirrored, since digits and the like do not look the same in a mirror.
     pub fn paper(scope: Scope, input: [usize; 3]) -> Self {
         Self {
             scope,
@@ -110,7 +111,7 @@ impl FinetuneSettings {
                 weight_decay: 5e-4,
                 decay_batch_norm: true,
             },
-            augment: Augment { pad: Augment::pad_for(input), flip: true },
+            augment: Augment { pad: Augment::pad_for(input), flip: input[0] == 3 },
             seed: 0,
         }
     }
@@ -159,6 +160,14 @@ pub enum FinetuneError {
     /// Nothing would change.
     #[error("neither parameters nor statistics would move, expected `--batch-norm reference`")]
     Nothing,
+    /// More reflection than there are pixels.
+    #[error("pad {pad} does not fit images of {input:?}, expected less than their sides")]
+    Pad {
+        /// Pixels at each border.
+        pad: usize,
+        /// Channels, height, width.
+        input: [usize; 3],
+    },
     /// The training diverged.
     #[error("the loss of epoch {epoch} is {loss}, expected a finite number (try a smaller `--lr`)")]
     NotFinite {
@@ -200,6 +209,10 @@ pub fn finetune(
     }
     if (&settings.scope, settings.batch_norm) == (&Scope::Statistics, BatchNormPolicy::Frozen) {
         return Err(FinetuneError::Nothing);
+    }
+    let (pad, input) = (settings.augment.pad, train.input());
+    if pad >= input[1].min(input[2]) {
+        return Err(FinetuneError::Pad { pad, input });
     }
     let modules = settings.scope.modules(network.graph())?;
     let network = network.copy()?;
@@ -362,6 +375,10 @@ mod tests {
         assert!(matches!(run(&wild), FinetuneError::NotFinite { .. }));
         let nothing = settings(Scope::Statistics, BatchNormPolicy::Frozen);
         assert!(matches!(run(&nothing), FinetuneError::Nothing));
+        let augment = Augment { pad: 12, flip: true };
+        let wide =
+            FinetuneSettings { augment, ..settings(Scope::Last, BatchNormPolicy::Reference) };
+        assert!(matches!(run(&wide), FinetuneError::Pad { pad: 12, .. }));
         let none = FinetuneSettings { epochs: 0, ..settings(Scope::Last, BatchNormPolicy::Frozen) };
         assert!(matches!(run(&none), FinetuneError::Epochs));
     }

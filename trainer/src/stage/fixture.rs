@@ -5,9 +5,12 @@ use rift_models::threat::NoiseKey;
 use tch::Device;
 
 use crate::data::ImageSet;
+use crate::network::device;
 
-/// Images of `classes` kinds that can be told apart: noise around a pattern of the class.
+/// Images of `classes` kinds that can be told apart: noise around a pattern of the class. From here
+/// on libtorch computes on one thread: such small work only waits for a second one.
 pub(crate) fn images(n: usize, input: [usize; 3], classes: usize) -> ImageSet {
+    device::set_threads(Some(1));
     let pixels: usize = input.iter().product();
     let pattern = |class: usize| -> Vec<f32> {
         let mut generator = NoiseKey { seed: 0, attack: "pattern", restart: 0 }.generator(class);

@@ -4,6 +4,7 @@ mod evaluate;
 pub mod finetune;
 pub mod interpolate;
 pub mod mrc;
+mod probe;
 pub mod rift;
 mod state;
 pub mod train;
@@ -14,4 +15,5 @@ pub(crate) mod fixture;
 mod tests;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
+pub use probe::probe;
 pub use train::{Job, TrainError, Training};

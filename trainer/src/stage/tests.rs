@@ -127,6 +127,7 @@ fn a_run_is_not_overwritten_and_not_mixed() {
 fn a_diverging_training_says_so_and_leaves_no_state() {
     let run = tempfile::tempdir().unwrap();
     let settings = Settings { learning_rate: 1e30, ..settings(Method::Standard) };
+    device::set_threads(Some(1));
     let mut training = Training::open(job(&settings, run.path()), false).unwrap();
     let error = training.epoch(&Progress::hidden()).unwrap_err().to_string();
     assert!(error.contains("diverged"), "{error}");

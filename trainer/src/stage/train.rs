@@ -147,6 +147,19 @@ pub struct Training {
     epochs: Vec<EpochMetrics>,
 }
 
+/// Removes what a killed training was writing when it was killed: half files under temporary names,
+/// each as large as a state. What cannot be removed does no harm.
+fn remove_leftovers(run: &Path) {
+    let Ok(entries) = std::fs::read_dir(run) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(".rift-") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// What an epoch of steps came to.
 struct Steps {
     loss: f64,
@@ -177,6 +190,7 @@ impl Training {
             }
         };
         training.network.unfreeze()?;
+        remove_leftovers(&training.job.run);
         atomic::write(&training.file(SETTINGS), training.job.settings.to_toml()?.as_bytes())?;
         // A kill between the two files of an epoch leaves the metrics behind the state.
         metrics::write(&training.file(METRICS), &training.epochs)?;

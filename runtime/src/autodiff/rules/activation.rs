@@ -4,17 +4,17 @@ use rift_models::onnx::GraphBuilder;
 
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View, always};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View, always};
 
 pub(super) const RULES: [Rule; 8] = [
-    Rule { op: "Relu", check: always, backward: relu },
-    Rule { op: "LeakyRelu", check: leaky_slope, backward: leaky_relu },
-    Rule { op: "Clip", check: fixed_bounds, backward: clip },
-    Rule { op: "Sigmoid", check: always, backward: sigmoid },
-    Rule { op: "Tanh", check: always, backward: tanh },
-    Rule { op: "Exp", check: always, backward: exp },
-    Rule { op: "Sqrt", check: always, backward: sqrt },
-    Rule { op: "Neg", check: always, backward: neg },
+    Rule { op: "Relu", check: always, backward: First(relu) },
+    Rule { op: "LeakyRelu", check: leaky_slope, backward: First(leaky_relu) },
+    Rule { op: "Clip", check: fixed_bounds, backward: First(clip) },
+    Rule { op: "Sigmoid", check: always, backward: First(sigmoid) },
+    Rule { op: "Tanh", check: always, backward: First(tanh) },
+    Rule { op: "Exp", check: always, backward: First(exp) },
+    Rule { op: "Sqrt", check: always, backward: First(sqrt) },
+    Rule { op: "Neg", check: always, backward: First(neg) },
 ];
 
 /// `g · [y > 0]`: nothing flows at 0, as in PyTorch.

@@ -1,17 +1,18 @@
 //! Sums, differences, products and quotients, with broadcasting.
 
-use rift_models::onnx::GraphBuilder;
+use rift_models::onnx::{GraphBuilder, attribute};
 
-use crate::autodiff::emit;
+use crate::autodiff::emit::{self, Formula};
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
-pub(super) const RULES: [Rule; 5] = [
-    Rule { op: "Add", check: shapes, backward: add },
-    Rule { op: "Sum", check: shapes, backward: add },
-    Rule { op: "Sub", check: shapes, backward: sub },
-    Rule { op: "Mul", check: shapes, backward: mul },
-    Rule { op: "Div", check: shapes, backward: div },
+pub(super) const RULES: [Rule; 6] = [
+    Rule { op: "Add", check: shapes, backward: First(add) },
+    Rule { op: "Sum", check: shapes, backward: First(add) },
+    Rule { op: "Sub", check: shapes, backward: First(sub) },
+    Rule { op: "Mul", check: shapes, backward: First(mul) },
+    Rule { op: "Div", check: shapes, backward: First(div) },
+    Rule { op: "Pow", check: shapes, backward: First(pow) },
 ];
 
 fn shapes(view: &View<'_>) -> Result<(), Refusal> {
@@ -97,6 +98,39 @@ fn div(
     Ok(contributions)
 }
 
+/// `g · b a^(b−1)` and `g · y ln a`; the latter is 0 at `a = 0`, as in PyTorch.
+fn pow(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let base = view.input(0)?;
+    let to_float = vec![attribute::int("to", emit::FLOAT)];
+    let exponent = builder.node("Cast", &[view.input(1)?], to_float);
+    let mut contributions = Vec::new();
+    if view.is_active(0) {
+        let mut f = Formula::new(builder);
+        // At an exponent of 0 the power below would be infinite at 0, and 0 times that is no number.
+        let is_zero = f.is(&exponent, "Equal", 0.0);
+        let less = f.plus(&exponent, -1.0);
+        let less = f.add(&less, &is_zero);
+        let power = builder.node("Pow", &[base, &less], vec![]);
+        let mut f = Formula::new(builder);
+        let slope = f.mul(&exponent, &power);
+        let product = f.mul(gradient, &slope);
+        contributions.push(give(view, 0, product, builder)?);
+    }
+    if view.is_active(1) {
+        let mut f = Formula::new(builder);
+        let base = f.nonzero(base);
+        let logarithm = f.of("Log", &base);
+        let slope = f.mul(view.output()?, &logarithm);
+        let product = f.mul(gradient, &slope);
+        contributions.push(give(view, 1, product, builder)?);
+    }
+    Ok(contributions)
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::Array;
@@ -147,5 +181,33 @@ mod tests {
             let mean = b.node("ReduceMean", &[x], vec![axes]);
             b.node("Mul", &[x, &mean], vec![])
         });
+    }
+
+    #[test]
+    fn powers() {
+        for exponent in [2.0, 3.0, 1.0, 0.0] {
+            Case::new(&[2, 3]).check("Pow", |b, x| {
+                let exponent = b.scalar("exponent", exponent);
+                b.node("Pow", &[x, &exponent], vec![])
+            });
+        }
+        Case::new(&[2, 3]).check("Pow of whole numbers", |b, x| {
+            let exponent = b.integers("exponent", &[2]);
+            b.node("Pow", &[x, &exponent], vec![])
+        });
+        Case::new(&[2, 3]).positive().check("Pow of parts", |b, x| {
+            let exponent = b.floats("exponent", &[0.5, -1.5, 2.5]);
+            b.node("Pow", &[x, &exponent], vec![])
+        });
+        Case::new(&[2, 3]).positive().check("Pow of itself", |b, x| b.node("Pow", &[x, x], vec![]));
+        Case::new(&[2, 3]).check("Pow as exponent", |b, x| {
+            let base = b.floats("base", &[2.0, 0.5, 1.5]);
+            b.node("Pow", &[&base, x], vec![])
+        });
+        let at_zero = Case::new(&[2]).gradient_at(&[0.0, 2.0], |b, x| {
+            let exponent = b.floats("exponent", &[2.0, 0.0]);
+            b.node("Pow", &[x, &exponent], vec![])
+        });
+        assert!(at_zero.is_none_or(|g| g == [0.0, 0.0]));
     }
 }

@@ -5,9 +5,9 @@ use rift_models::onnx::{GraphBuilder, attribute, tensor};
 
 use super::window::Window;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
-pub(super) const RULES: [Rule; 1] = [Rule { op: "Conv", check, backward }];
+pub(super) const RULES: [Rule; 1] = [Rule { op: "Conv", check, backward: First(backward) }];
 
 /// Below so many input channels `ConvTranspose` is faster than a convolution with so few outputs:
 /// this is the first layer.

@@ -4,12 +4,12 @@ use rift_models::onnx::{GraphBuilder, attribute};
 
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 use crate::session::trace::Length;
 
 pub(super) const RULES: [Rule; 2] = [
-    Rule { op: "Gemm", check: check_gemm, backward: gemm },
-    Rule { op: "MatMul", check: check_matmul, backward: matmul },
+    Rule { op: "Gemm", check: check_gemm, backward: First(gemm) },
+    Rule { op: "MatMul", check: check_matmul, backward: First(matmul) },
 ];
 
 struct Gemm {

@@ -3,9 +3,10 @@
 use rift_models::onnx::GraphBuilder;
 
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
-pub(super) const RULES: [Rule; 1] = [Rule { op: "BatchNormalization", check, backward }];
+pub(super) const RULES: [Rule; 1] =
+    [Rule { op: "BatchNormalization", check, backward: First(backward) }];
 
 fn check(view: &View<'_>) -> Result<(), Refusal> {
     view.only_first_is_active()?;

@@ -7,17 +7,17 @@ use rift_models::onnx::{GraphBuilder, attribute};
 use super::window::Window;
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
 pub(super) const RULES: [Rule; 2] = [
-    Rule { op: "AveragePool", check: check_average, backward: average },
-    Rule { op: "MaxPool", check: check_max, backward: max },
+    Rule { op: "AveragePool", check: check_average, backward: First(average) },
+    Rule { op: "MaxPool", check: check_max, backward: First(max) },
 ];
 
 /// Since this operator set `ScatterElements` can add, which windows that overlap need.
-const SCATTER_ADDS: i64 = 16;
+pub(super) const SCATTER_ADDS: i64 = 16;
 
-fn window(view: &View<'_>) -> Result<Window, Refusal> {
+pub(super) fn window(view: &View<'_>) -> Result<Window, Refusal> {
     let kernel = view.attributes().ints("kernel_shape")?;
     let kernel = kernel.ok_or_else(|| Refusal::new("attribute `kernel_shape` is missing"))?;
     let kernel: Option<Vec<usize>> =
@@ -28,20 +28,11 @@ fn window(view: &View<'_>) -> Result<Window, Refusal> {
     Window::of(view, kernel)
 }
 
-fn rounds_up(view: &View<'_>) -> Result<bool, Refusal> {
-    Ok(view.attributes().int("ceil_mode")?.unwrap_or(0) != 0)
-}
-
 fn check_average(view: &View<'_>) -> Result<(), Refusal> {
     let window = window(view)?;
     view.fixed(view.input(0)?, 1)?;
-    if window.tiles() {
-        return Ok(());
-    }
-    if rounds_up(view)? {
-        return Err(view.attributes().wrong("ceil_mode", "0", "1").into());
-    }
-    window.output_padding().map(|_| ())
+    view.attributes().int("count_include_pad")?;
+    if window.is_empty() { Err(Refusal::new("it has no window")) } else { Ok(()) }
 }
 
 /// `g / n` to the `n` numbers of each window: by repetition where the windows tile the input, else
@@ -55,21 +46,34 @@ fn average(
     if window.tiles() {
         return tile(view, gradient, &window, builder);
     }
-    let channels = view.fixed(view.input(0)?, 1)?;
     let shares = builder.array("shares", &shares(view, &window)?);
     let shared = builder.node("Mul", &[gradient, &shares], vec![]);
+    Ok(vec![(0, spread(view, &shared, &window, builder)?)])
+}
+
+/// The sum of `value` over the windows that hold a position.
+///
+/// The last window of a pool that rounds up may go beyond the padded image; the pads go with it.
+pub(super) fn spread(
+    view: &View<'_>,
+    value: &str,
+    window: &Window,
+    builder: &mut GraphBuilder,
+) -> Result<String, Refusal> {
+    let channels = view.fixed(view.input(0)?, 1)?;
     let ones: Vec<usize> = [&[channels, 1], window.kernel.as_slice()].concat();
     let ones = builder.array("ones", &ArrayD::from_elem(IxDyn(&ones), 1.0f32));
     let signed = |values: &[usize]| values.iter().map(|v| *v as i64).collect::<Vec<_>>();
+    let reaching = window.reaching();
     let attributes = vec![
         attribute::ints("kernel_shape", &signed(&window.kernel)),
         attribute::ints("strides", &signed(&window.strides)),
         attribute::ints("dilations", &signed(&window.dilations)),
-        attribute::ints("pads", &window.pads()),
-        attribute::ints("output_padding", &window.output_padding()?),
+        attribute::ints("pads", &reaching.pads()),
+        attribute::ints("output_padding", &reaching.output_padding()?),
         attribute::int("group", channels as i64),
     ];
-    Ok(vec![(0, builder.node("ConvTranspose", &[&shared, &ones], attributes))])
+    Ok(builder.node("ConvTranspose", &[value, &ones], attributes))
 }
 
 fn tile(
@@ -100,14 +104,14 @@ fn shares(view: &View<'_>, window: &Window) -> Result<ArrayD<f32>, Refusal> {
     Ok(ArrayD::from_shape_fn(IxDyn(&shape), |position| {
         let count: usize = (0..window.kernel.len())
             .map(|axis| {
-                if counts_pads {
-                    return window.kernel[axis];
-                }
                 let start = position[axis + 2] * window.strides[axis];
+                let (begin, input) = (window.pads_begin[axis], window.input[axis]);
                 let inside = |k: &usize| {
                     let at = start + k * window.dilations[axis];
-                    let begin = window.pads_begin[axis];
-                    at >= begin && at < begin + window.input[axis]
+                    if counts_pads {
+                        return at < begin + input + window.pads_end[axis];
+                    }
+                    at >= begin && at < begin + input
                 };
                 (0..window.kernel[axis]).filter(inside).count()
             })
@@ -197,6 +201,22 @@ mod tests {
                 });
             }
         }
+        for (include, pads) in [(0, [0; 4]), (1, [0; 4]), (0, [1; 4]), (1, [1; 4])] {
+            Case::new(&[2, 6, 8]).opset(19).check("rounded up", |b, x| {
+                let settings = vec![
+                    ints("kernel_shape", &[3, 3]),
+                    ints("strides", &[2, 3]),
+                    ints("pads", &pads),
+                    attribute::int("ceil_mode", 1),
+                    attribute::int("count_include_pad", include),
+                ];
+                b.node("AveragePool", &[x], settings)
+            });
+        }
+        Case::new(&[2, 6, 7]).opset(19).check("with gaps", |b, x| {
+            let settings = vec![ints("kernel_shape", &[2, 3]), ints("dilations", &[3, 2])];
+            b.node("AveragePool", &[x], settings)
+        });
         Case::new(&[2, 5, 5]).check("automatic pads", |b, x| {
             let settings = vec![
                 ints("kernel_shape", &[2, 2]),

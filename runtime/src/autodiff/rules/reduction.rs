@@ -1,17 +1,25 @@
 //! Sums and means over whole dimensions.
 
 use ndarray::{ArrayD, IxDyn};
-use rift_models::onnx::GraphBuilder;
+use rift_models::onnx::{GraphBuilder, attribute};
 
-use crate::autodiff::emit;
+use crate::autodiff::emit::{self, Formula};
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 use crate::session::trace::Length;
 
-pub(super) const RULES: [Rule; 3] = [
-    Rule { op: "ReduceMean", check, backward: mean },
-    Rule { op: "ReduceSum", check, backward: sum },
-    Rule { op: "GlobalAveragePool", check, backward: mean },
+pub(super) const RULES: [Rule; 11] = [
+    Rule { op: "ReduceMean", check, backward: First(mean) },
+    Rule { op: "ReduceSum", check, backward: First(sum) },
+    Rule { op: "GlobalAveragePool", check, backward: First(mean) },
+    Rule { op: "ReduceL1", check, backward: First(l1) },
+    Rule { op: "ReduceL2", check, backward: First(l2) },
+    Rule { op: "ReduceLogSum", check, backward: First(log_sum) },
+    Rule { op: "ReduceLogSumExp", check, backward: First(log_sum_exp) },
+    Rule { op: "ReduceMax", check, backward: First(extremum) },
+    Rule { op: "ReduceMin", check, backward: First(extremum) },
+    Rule { op: "ReduceProd", check, backward: First(product) },
+    Rule { op: "ReduceSumSquare", check, backward: First(sum_square) },
 ];
 
 /// The axes that are reduced, counted from the front.
@@ -84,6 +92,133 @@ fn spread(
     Ok(vec![(0, builder.node("Mul", &[&gradient, &repeat], vec![]))])
 }
 
+/// `value`, of the result's shape, in the shape that it has with the reduced dimensions kept.
+fn kept(view: &View<'_>, value: &str, builder: &mut GraphBuilder) -> Result<String, Refusal> {
+    let mut kept: Vec<Length> = view.shape(view.input(0)?)?.to_vec();
+    for axis in axes(view)? {
+        kept[axis] = Length::Fixed(1);
+    }
+    if view.shape(view.output()?)? == kept {
+        return Ok(value.to_owned());
+    }
+    Ok(Formula::new(builder).reshape(value, &emit::target_shape(&kept)?))
+}
+
+/// `g · sign(x)`.
+fn l1(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let gradient = kept(view, gradient, builder)?;
+    let mut f = Formula::new(builder);
+    let sign = f.of("Sign", view.input(0)?);
+    Ok(vec![(0, f.mul(&gradient, &sign))])
+}
+
+/// `g · x / y`, 0 where all are 0.
+fn l2(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let gradient = kept(view, gradient, builder)?;
+    let norm = kept(view, view.output()?, builder)?;
+    let mut f = Formula::new(builder);
+    let norm = f.nonzero(&norm);
+    let share = f.div(&gradient, &norm);
+    Ok(vec![(0, f.mul(&share, view.input(0)?))])
+}
+
+/// `2 g x`.
+fn sum_square(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let gradient = kept(view, gradient, builder)?;
+    let mut f = Formula::new(builder);
+    let double = f.times(2.0, view.input(0)?);
+    Ok(vec![(0, f.mul(&gradient, &double))])
+}
+
+/// `g / Σ x = g exp(−y)`, for every number.
+fn log_sum(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let mut f = Formula::new(builder);
+    let negative = f.of("Neg", view.output()?);
+    let inverse = f.of("Exp", &negative);
+    let share = f.mul(gradient, &inverse);
+    spread(view, &share, 1.0, builder)
+}
+
+/// `g · exp(x − y)`.
+fn log_sum_exp(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let gradient = kept(view, gradient, builder)?;
+    let y = kept(view, view.output()?, builder)?;
+    let mut f = Formula::new(builder);
+    let difference = f.sub(view.input(0)?, &y);
+    let share = f.of("Exp", &difference);
+    Ok(vec![(0, f.mul(&gradient, &share))])
+}
+
+/// `g` to the numbers that are the extremum, in equal parts, as in PyTorch.
+fn extremum(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let gradient = kept(view, gradient, builder)?;
+    let y = kept(view, view.output()?, builder)?;
+    let over: Vec<i64> = axes(view)?.iter().map(|axis| *axis as i64).collect();
+    let mut f = Formula::new(builder);
+    let chosen = f.holds(view.input(0)?, "Equal", &y);
+    // Over no dimension, every number is its own extremum.
+    let count = if over.is_empty() { chosen.clone() } else { f.sum(&chosen, &over) };
+    let share = f.div(&gradient, &count);
+    Ok(vec![(0, f.mul(&share, &chosen))])
+}
+
+/// `g` times the product of all other numbers: with one 0 only that number gets any, with two none.
+fn product(
+    view: &View<'_>,
+    gradient: &str,
+    builder: &mut GraphBuilder,
+) -> Result<Contributions, Refusal> {
+    let gradient = kept(view, gradient, builder)?;
+    let x = view.input(0)?;
+    let over: Vec<i64> = axes(view)?.iter().map(|axis| *axis as i64).collect();
+    if over.is_empty() {
+        return Ok(vec![(0, gradient)]);
+    }
+    let mut f = Formula::new(builder);
+    let zero = f.is(x, "Equal", 0.0);
+    let others = f.add(x, &zero);
+    let zeros = f.sum(&zero, &over);
+    let zeros_elsewhere = f.sub(&zeros, &zero);
+    let counts = f.is(&zeros_elsewhere, "Less", 0.5);
+    let mut settings = vec![attribute::int("keepdims", 1)];
+    // The axes became an input in version 18.
+    let product = if view.opset >= 18 {
+        let over = builder.integers("axes", &over);
+        builder.node("ReduceProd", &[&others, &over], settings)
+    } else {
+        settings.push(attribute::ints("axes", &over));
+        builder.node("ReduceProd", &[&others], settings)
+    };
+    let mut f = Formula::new(builder);
+    let rest = f.div(&product, &others);
+    let rest = f.mul(&rest, &counts);
+    Ok(vec![(0, f.mul(&gradient, &rest))])
+}
+
 #[cfg(test)]
 mod tests {
     use rift_models::onnx::attribute;
@@ -124,5 +259,51 @@ mod tests {
             .check("GlobalAveragePool", |b, x| b.node("GlobalAveragePool", &[x], vec![]));
         Case::new(&[2, 3])
             .check("GlobalAveragePool", |b, x| b.node("GlobalAveragePool", &[x], vec![]));
+    }
+
+    const MORE: [&str; 8] = [
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSumSquare",
+    ];
+
+    #[test]
+    fn other_reductions_in_both_forms() {
+        for op in MORE {
+            for keep in [0, 1] {
+                Case::new(&[2, 3, 2]).positive().check(op, |b, x| {
+                    let settings =
+                        vec![attribute::ints("axes", &[1, -1]), attribute::int("keepdims", keep)];
+                    b.node(op, &[x], settings)
+                });
+                Case::new(&[2, 3, 2]).positive().opset(18).check(op, |b, x| {
+                    let axes = b.integers("axes", &[2]);
+                    b.node(op, &[x, &axes], vec![attribute::int("keepdims", keep)])
+                });
+            }
+        }
+        for op in ["ReduceL1", "ReduceL2", "ReduceProd", "ReduceMax"] {
+            Case::new(&[5]).check(op, |b, x| b.node(op, &[x], vec![attribute::ints("axes", &[1])]));
+        }
+    }
+
+    #[test]
+    fn ties_and_zeros() {
+        let at = |op: &'static str, values: &[f32]| {
+            Case::new(&[3])
+                .gradient_at(values, |b, x| b.node(op, &[x], vec![attribute::ints("axes", &[1])]))
+        };
+        let Some(equal) = at("ReduceMax", &[1.0, 1.0, 0.0]) else { return };
+        assert_eq!(equal, [0.5, 0.5, 0.0]);
+        assert_eq!(at("ReduceMin", &[1.0, 1.0, 1.0]).unwrap(), [1.0 / 3.0; 3]);
+        assert_eq!(at("ReduceL1", &[0.0, -2.0, 1.0]).unwrap(), [0.0, -1.0, 1.0]);
+        assert_eq!(at("ReduceL2", &[0.0; 3]).unwrap(), [0.0; 3]);
+        assert_eq!(at("ReduceProd", &[0.0, 2.0, 3.0]).unwrap(), [6.0, 0.0, 0.0]);
+        assert_eq!(at("ReduceProd", &[0.0, 0.0, 3.0]).unwrap(), [0.0; 3]);
     }
 }

@@ -1,21 +1,21 @@
 //! Operators that move numbers and change none.
 
-use rift_models::onnx::{GraphBuilder, attribute};
+use rift_models::onnx::{GraphBuilder, attribute, tensor};
 
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View, always};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View, always};
 
 pub(super) const RULES: [Rule; 9] = [
-    Rule { op: "Identity", check: always, backward: pass },
-    Rule { op: "Dropout", check: dropout, backward: pass },
-    Rule { op: "Flatten", check: reshapes, backward: reshape },
-    Rule { op: "Reshape", check: reshapes, backward: reshape },
-    Rule { op: "Squeeze", check: reshapes, backward: reshape },
-    Rule { op: "Unsqueeze", check: reshapes, backward: reshape },
-    Rule { op: "Transpose", check: turns, backward: transpose },
-    Rule { op: "Concat", check: joins, backward: concat },
-    Rule { op: "Pad", check: frames, backward: pad },
+    Rule { op: "Identity", check: always, backward: First(pass) },
+    Rule { op: "Cast", check: always, backward: First(pass) },
+    Rule { op: "Dropout", check: dropout, backward: First(pass) },
+    Rule { op: "Flatten", check: reshapes, backward: First(reshape) },
+    Rule { op: "Reshape", check: reshapes, backward: First(reshape) },
+    Rule { op: "Squeeze", check: reshapes, backward: First(reshape) },
+    Rule { op: "Unsqueeze", check: reshapes, backward: First(reshape) },
+    Rule { op: "Transpose", check: turns, backward: First(transpose) },
+    Rule { op: "Concat", check: joins, backward: First(concat) },
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "the type that the rules share")]
@@ -23,11 +23,13 @@ fn pass(_: &View<'_>, gradient: &str, _: &mut GraphBuilder) -> Result<Contributi
     Ok(vec![(0, gradient.to_owned())])
 }
 
-/// Without a third input, which switches training on, nothing is dropped.
+/// Unless a third input switches training on, nothing is dropped.
 fn dropout(view: &View<'_>) -> Result<(), Refusal> {
-    match view.optional(2) {
-        None => Ok(()),
-        Some(_) => Err(Refusal::new("it may be in training mode")),
+    let Some(training) = view.optional(2) else { return Ok(()) };
+    let stored = view.index.constant(training).map(tensor::load::<bool>).transpose()?;
+    match stored {
+        Some(stored) if stored.iter().all(|on| !on) => Ok(()),
+        _ => Err(Refusal::new("it may be in training mode")),
     }
 }
 
@@ -110,45 +112,6 @@ fn concat(
     Ok(contributions)
 }
 
-/// What `Pad` adds before and after each dimension; negative where it cuts.
-fn frame(view: &View<'_>) -> Result<Vec<i64>, Refusal> {
-    let mode = view.attributes().string("mode")?.unwrap_or("constant");
-    if mode != "constant" {
-        return Err(view.attributes().wrong("mode", "constant", mode).into());
-    }
-    view.only_first_is_active()?;
-    let rank = view.shape(view.input(0)?)?.len();
-    let pads = view.integers(1)?.ok_or_else(|| Refusal::new("input 1 is missing"))?;
-    let axes: Vec<usize> = match view.integers(3)? {
-        Some(axes) => axes.iter().map(|a| View::axis(*a, rank)).collect::<Result<_, _>>()?,
-        None => (0..rank).collect(),
-    };
-    if pads.len() != 2 * axes.len() {
-        return Err(Refusal(format!("{} pads, expected {}", pads.len(), 2 * axes.len())));
-    }
-    let mut frame = vec![0; 2 * rank];
-    for (position, axis) in axes.iter().enumerate() {
-        frame[*axis] = pads[position];
-        frame[rank + axis] = pads[axes.len() + position];
-    }
-    Ok(frame)
-}
-
-fn frames(view: &View<'_>) -> Result<(), Refusal> {
-    frame(view).map(|_| ())
-}
-
-/// What was added is cut, what was cut had no influence.
-fn pad(
-    view: &View<'_>,
-    gradient: &str,
-    builder: &mut GraphBuilder,
-) -> Result<Contributions, Refusal> {
-    let reversed: Vec<i64> = frame(view)?.iter().map(|p| -p).collect();
-    let pads = builder.integers("pads", &reversed);
-    Ok(vec![(0, builder.node("Pad", &[gradient, &pads], vec![]))])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,20 +167,5 @@ mod tests {
                 b.node("Concat", &[x, &y, x], vec![attribute::int("axis", axis)])
             });
         }
-    }
-
-    #[test]
-    fn framing_and_cutting() {
-        for pads in [[0, 0, 1, 2, 0, 0, 3, 0], [0, 1, -1, 0, 0, 0, 1, -1]] {
-            Case::new(&[2, 3, 3]).check("Pad", |b, x| {
-                let pads = b.integers("pads", &pads);
-                let value = b.scalar("value", 0.7);
-                b.node("Pad", &[x, &pads, &value], vec![])
-            });
-        }
-        Case::new(&[2, 3, 3]).opset(18).check("Pad axes", |b, x| {
-            let (pads, axes) = (b.integers("pads", &[1, 2]), b.integers("axes", &[-1]));
-            b.node("Pad", &[x, &pads, "", &axes], vec![])
-        });
     }
 }

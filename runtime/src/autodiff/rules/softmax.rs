@@ -4,11 +4,11 @@ use rift_models::onnx::GraphBuilder;
 
 use crate::autodiff::emit;
 use crate::autodiff::error::Refusal;
-use crate::autodiff::rule::{Contributions, Rule, View};
+use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
 pub(super) const RULES: [Rule; 2] = [
-    Rule { op: "Softmax", check, backward: softmax },
-    Rule { op: "LogSoftmax", check, backward: log_softmax },
+    Rule { op: "Softmax", check, backward: First(softmax) },
+    Rule { op: "LogSoftmax", check, backward: First(log_softmax) },
 ];
 
 fn axis(view: &View<'_>) -> Result<i64, Refusal> {

@@ -105,6 +105,22 @@ impl Window {
             .collect()
     }
 
+    /// The same with pads that reach as far as the last window does.
+    pub(super) fn reaching(&self) -> Self {
+        let mut reaching = self.clone();
+        for axis in 0..self.kernel.len() {
+            let covered = (self.output[axis].max(1) - 1) * self.strides[axis] + self.reach(axis);
+            let inside = self.input[axis] + self.pads_begin[axis];
+            reaching.pads_end[axis] = self.pads_end[axis].max(covered.saturating_sub(inside));
+        }
+        reaching
+    }
+
+    /// Whether there is no window at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.output.contains(&0)
+    }
+
     pub(super) fn pads(&self) -> Vec<i64> {
         self.pads_begin.iter().chain(&self.pads_end).map(|p| *p as i64).collect()
     }

@@ -1,6 +1,8 @@
 //! Whole networks, both graphs.
 
 mod heads;
+mod interfaces;
+mod old_operators;
 mod refusals;
 
 use ndarray::{Array1, Array2, ArrayD, Axis, IxDyn};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use rift_models::threat::{Epsilon, EpsilonError, Norm};
+use rift_models::threat::{AttackSpec, Epsilon, EpsilonError, Norm};
 use rift_runtime::attack::method::{Method, QUERIES};
 use rift_runtime::attack::pgd::PgdLoss;
 
@@ -59,11 +59,11 @@ pub(super) struct ThreatArgs {
     /// The attack
     #[arg(long, value_enum, env = "RIFT_ATTACK", default_value = "pgd")]
     pub(super) attack: Attack,
-    /// The norm of the perturbation: linf or l2
-    #[arg(long, value_name = "NORM", env = "RIFT_NORM", default_value = "linf")]
-    pub(super) norm: Norm,
+    /// The norm of the perturbation, linf or l2 [default: the bundle's, else linf]
+    #[arg(long, value_name = "NORM", env = "RIFT_NORM")]
+    norm: Option<Norm>,
     /// Its largest norm in pixel units, or several that rise, separated by commas, for a curve
-    /// [default: 8/255 for linf, 128/255 for l2]
+    /// [default: the bundle's, else 8/255 for linf, 128/255 for l2]
     #[arg(long, value_name = "LENGTH", env = "RIFT_EPS", value_delimiter = ',')]
     eps: Vec<Epsilon>,
     /// PGD: the length of one step in pixel units [default: a quarter of the largest eps]
@@ -122,27 +122,34 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl ThreatArgs {
-    /// The radii.
-    pub(super) fn eps(&self) -> anyhow::Result<Vec<Epsilon>> {
+    /// The norm; what is not given follows the threat model that the network was trained for.
+    pub(super) fn norm(&self, trained: Option<&AttackSpec>) -> Norm {
+        self.norm.or(trained.map(|spec| spec.norm)).unwrap_or_default()
+    }
+
+    /// The radii; as the norm.
+    pub(super) fn eps(&self, trained: Option<&AttackSpec>) -> anyhow::Result<Vec<Epsilon>> {
         if !self.eps.is_empty() {
             return Ok(self.eps.clone());
         }
-        let usual = match self.norm {
+        let norm = self.norm(trained);
+        let of_bundle = trained.filter(|spec| spec.norm == norm).map(|spec| spec.eps.clone());
+        let usual = match norm {
             Norm::Linf => "8/255",
             Norm::L2 => "128/255",
         };
-        Ok(vec![usual.parse()?])
+        Ok(vec![of_bundle.map_or_else(|| usual.parse(), Ok)?])
     }
 
-    /// The attacks in order.
-    pub(super) fn methods(&self) -> anyhow::Result<Vec<Method>> {
+    /// The attacks in order, within these radii.
+    pub(super) fn methods(&self, eps: &[Epsilon]) -> anyhow::Result<Vec<Method>> {
         self.refuse_strangers()?;
         let restarts = self.restarts.unwrap_or(1);
         let targets = 9;
         let iterations = self.steps.unwrap_or(100);
         Ok(match self.attack {
             Attack::Fgsm => vec![Method::Fgsm],
-            Attack::Pgd => vec![self.pgd(restarts)?],
+            Attack::Pgd => vec![self.pgd(eps, restarts)?],
             Attack::ApgdCe => vec![Method::ApgdCe { iterations, restarts }],
             Attack::ApgdDlr => vec![Method::ApgdDlr { iterations, restarts }],
             Attack::ApgdT => vec![Method::ApgdT { iterations, restarts, targets }],
@@ -156,8 +163,7 @@ impl ThreatArgs {
         })
     }
 
-    fn pgd(&self, restarts: usize) -> anyhow::Result<Method> {
-        let eps = self.eps()?;
+    fn pgd(&self, eps: &[Epsilon], restarts: usize) -> anyhow::Result<Method> {
         let largest = eps.last().context("no eps")?;
         let step = self.step.clone().map_or_else(|| quarter(largest), Ok)?;
         let loss = match self.loss.unwrap_or_default() {
@@ -224,6 +230,27 @@ mod tests {
             assert_eq!(quarter.to_string(), step);
             assert_eq!(quarter.value(), eps.value() / 4.0);
         }
+    }
+
+    #[test]
+    fn what_is_not_given_follows_the_bundle() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            threat: ThreatArgs,
+        }
+        let model = |arguments: &[&str], trained: Option<&AttackSpec>| {
+            let arguments = std::iter::once("audit").chain(arguments.iter().copied());
+            let threat = Line::parse_from(arguments).threat;
+            let eps = threat.eps(trained).unwrap();
+            format!("{} {}", threat.norm(trained), eps[0])
+        };
+        let trained = AttackSpec { eps: "0.1".parse().unwrap(), ..AttackSpec::paper() };
+        assert_eq!(model(&[], None), "linf 8/255");
+        assert_eq!(model(&[], Some(&trained)), "linf 0.1");
+        assert_eq!(model(&["--eps", "4/255"], Some(&trained)), "linf 4/255");
+        assert_eq!(model(&["--norm", "l2"], Some(&trained)), "l2 128/255");
     }
 
     #[test]

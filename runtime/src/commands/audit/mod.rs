@@ -87,8 +87,10 @@ pub(crate) fn run(
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
     let of_report = replay.as_ref().map(|replay| PathBuf::from(&replay.report.model.path));
     let model = args.model.clone().or(of_report).context("no MODEL is given")?;
-    let methods = args.threat.methods()?;
     let classifier = open(&model, global)?;
+    let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
+    let eps = args.threat.eps(trained)?;
+    let methods = args.threat.methods(&eps)?;
     let (data, path) = open_data(args, replay.as_ref())?;
     check_data(&classifier, &data)?;
     let options = args.spread.options();
@@ -100,8 +102,8 @@ pub(crate) fn run(
     let plan = match &replay {
         Some(replay) => replay.plan((&classifier, &data), options.batch, keep)?,
         None => Plan {
-            norm: args.threat.norm,
-            eps: args.threat.eps()?,
+            norm: args.threat.norm(trained),
+            eps,
             methods,
             seed: args.threat.seed,
             early_stop: !args.threat.no_early_stop,

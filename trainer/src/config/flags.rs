@@ -1,0 +1,98 @@
+//! The settings as flags.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rift_models::threat::{Epsilon, Norm};
+use serde::Serialize;
+
+use crate::objective::Method;
+use crate::optim::ScheduleKind;
+
+/// The settings as flags. What is given goes before the file, which goes before the preset.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub struct SettingFlags {
+    /// The data set: a folder or file, recognised by content, or `synthetic:…`.
+    #[arg(long, value_name = "PATH", env = "RIFT_DATA")]
+    pub(super) data: Option<PathBuf>,
+    /// Only the first N training images.
+    #[arg(long, value_name = "N", env = "RIFT_LIMIT")]
+    pub(super) limit: Option<usize>,
+    /// The architecture: `resnet18`, `resnet34`, `wrn34-10`, `resnet20` …
+    #[arg(long, env = "RIFT_ARCH")]
+    pub(super) arch: Option<String>,
+    /// Channels of the first stage, where the architecture lets them be chosen.
+    #[arg(long, value_name = "N", env = "RIFT_WIDTH")]
+    pub(super) width: Option<usize>,
+    /// What to minimise: `at` (adversarial training) or `standard`.
+    #[arg(long, env = "RIFT_METHOD")]
+    pub(super) method: Option<Method>,
+    /// The norm of the ball, `linf` or `l2`.
+    #[arg(long, env = "RIFT_NORM")]
+    pub(super) norm: Option<Norm>,
+    /// The ball's radius in pixel units, such as `8/255`.
+    #[arg(long, env = "RIFT_EPS")]
+    pub(super) eps: Option<Epsilon>,
+    /// The length of a step of the attack in pixel units, such as `2/255`.
+    #[arg(long, env = "RIFT_STEP")]
+    pub(super) step: Option<Epsilon>,
+    /// Steps of the attack.
+    #[arg(long, value_name = "N", env = "RIFT_STEPS")]
+    pub(super) steps: Option<usize>,
+    /// Epochs. A preset's milestones move along.
+    #[arg(long, value_name = "N", env = "RIFT_EPOCHS")]
+    pub(super) epochs: Option<usize>,
+    /// Images in a batch.
+    #[arg(long, value_name = "N", env = "RIFT_BATCH_SIZE")]
+    pub(super) batch_size: Option<usize>,
+    /// The first learning rate, or the peak of the cycle.
+    #[arg(long = "lr", visible_alias = "learning-rate", value_name = "RATE", env = "RIFT_LR")]
+    pub(super) learning_rate: Option<f64>,
+    /// The shape of the learning rate: `steps` or `one-cycle`.
+    #[arg(long, env = "RIFT_SCHEDULE")]
+    pub(super) schedule: Option<ScheduleKind>,
+    /// Epochs after which the rate of `steps` falls, such as `100,105`.
+    #[arg(long, value_name = "EPOCHS", value_delimiter = ',', env = "RIFT_MILESTONES")]
+    pub(super) milestones: Option<Vec<usize>>,
+    /// The factor by which the rate of `steps` falls.
+    #[arg(long, value_name = "FACTOR", env = "RIFT_DECAY")]
+    pub(super) decay: Option<f64>,
+    /// The part of the training in which the rate of `one-cycle` rises.
+    #[arg(long, value_name = "PART", env = "RIFT_WARMUP")]
+    pub(super) warmup: Option<f64>,
+    /// The momentum.
+    #[arg(long, env = "RIFT_MOMENTUM")]
+    pub(super) momentum: Option<f64>,
+    /// Whether to look ahead along the momentum.
+    #[arg(long, value_name = "BOOL", env = "RIFT_NESTEROV")]
+    pub(super) nesterov: Option<bool>,
+    /// The penalty on the weights.
+    #[arg(long, env = "RIFT_WEIGHT_DECAY")]
+    pub(super) weight_decay: Option<f64>,
+    /// Whether the penalty falls on batch normalisation too.
+    #[arg(long, value_name = "BOOL", env = "RIFT_DECAY_BATCH_NORM")]
+    pub(super) decay_batch_norm: Option<bool>,
+    /// Pixels of reflection around an image before it is cropped; an eighth of its side by default.
+    #[arg(long, value_name = "PIXELS", env = "RIFT_PAD")]
+    pub(super) pad: Option<usize>,
+    /// Whether to mirror half of the images; by default where they have three channels, since
+    /// digits and letters must not be.
+    #[arg(long, value_name = "BOOL", env = "RIFT_FLIP")]
+    pub(super) flip: Option<bool>,
+    /// Channel means that normalise the input; those of the training images by default.
+    #[arg(long, value_name = "M,…", value_delimiter = ',', env = "RIFT_MEAN")]
+    pub(super) mean: Option<Vec<f32>>,
+    /// Channel standard deviations that normalise the input.
+    #[arg(long, value_name = "S,…", value_delimiter = ',', env = "RIFT_STD")]
+    pub(super) std: Option<Vec<f32>>,
+    /// At most so many validation images are judged after each epoch.
+    #[arg(long, value_name = "N", env = "RIFT_VALIDATION_LIMIT")]
+    pub(super) validation_limit: Option<usize>,
+    /// Steps of the attack that judges after each epoch.
+    #[arg(long, value_name = "N", env = "RIFT_VALIDATION_STEPS")]
+    pub(super) validation_steps: Option<usize>,
+    /// The seed of weights, order, augmentation and noise.
+    // TOML's integers are signed.
+    #[arg(long, env = "RIFT_SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    pub(super) seed: Option<u64>,
+}
