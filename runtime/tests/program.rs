@@ -278,7 +278,7 @@ fn parts_make_the_same_whole_in_any_number() {
 
 #[test]
 fn a_model_without_a_gradient_can_be_searched() {
-    let place = Place::with(&small_models::stepped_net());
+    let place = Place::with(&rounding_net());
     let message = place.fails(&audit(&["--json", "a.json"]));
     assert!(message.contains("Round") && message.contains("--attack square"), "{message}");
     let arguments = [

@@ -97,16 +97,6 @@ pub(crate) fn two_classes() -> Model {
     builder.finish().unwrap()
 }
 
-/// One linear layer on pixels rounded to sixteenths: nothing to follow.
-pub(crate) fn stepped_net() -> Model {
-    let (mut builder, image) = begin();
-    let many = builder.scalar("many", 16.0);
-    let image = builder.node("Mul", &[&image, &many], vec![]);
-    let image = builder.node("Round", &[&image], vec![]);
-    let flat = builder.node("Flatten", &[&image], vec![]);
-    finish(builder, &flat, INPUT.iter().product(), None)
-}
-
 /// A fully convolutional network, whose logits are N×K×1×1.
 pub(crate) fn positions_net() -> Model {
     let (mut builder, image) = begin();

@@ -216,8 +216,11 @@ fn about_training(plan: &Plan, trained: &AttackSpec) -> Option<String> {
     let eps = plan.eps.last()?;
     let is_easier = plan.norm == trained.norm && eps.value() < trained.eps.value();
     is_easier.then(|| {
-        let of_training = &trained.eps;
-        format!("threat: eps {eps} is less than the {of_training} of the network's training")
+        format!(
+            "easier-than-training: eps {eps} is less than the {} that the network was trained \
+             against",
+            trained.eps
+        )
     })
 }
 

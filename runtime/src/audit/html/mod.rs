@@ -146,8 +146,8 @@ fn by_class(report: &AuditReport, around: &Surroundings) -> String {
             text,
             "<tr><td>{}</td><td class=\"n\">{n}</td><td class=\"n\">{a:.1} %</td>\
              <td class=\"n\" title=\"95 %: {}\">{b:.1} %</td><td class=\"bars\">\
-             <i class=\"clean\" style=\"width:{a:.1}%\"></i>\
-             <i class=\"robust\" style=\"width:{b:.1}%\"></i></td></tr>",
+             <div><i class=\"clean\" style=\"width:{a:.1}%\"></i>\
+             <i class=\"robust\" style=\"width:{b:.1}%\"></i></div></td></tr>",
             around.class(class),
             range(robust.interval)
         );

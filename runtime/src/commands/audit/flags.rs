@@ -122,32 +122,34 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl ThreatArgs {
-    /// The norm and the radii; what is not given follows what the network was trained against.
-    pub(super) fn ball(
-        &self,
-        trained: Option<&AttackSpec>,
-    ) -> anyhow::Result<(Norm, Vec<Epsilon>)> {
-        let norm = self.norm.or(trained.map(|spec| spec.norm)).unwrap_or_default();
+    /// The norm; what is not given follows the threat model that the network was trained for.
+    pub(super) fn norm(&self, trained: Option<&AttackSpec>) -> Norm {
+        self.norm.or(trained.map(|spec| spec.norm)).unwrap_or_default()
+    }
+
+    /// The radii; as the norm.
+    pub(super) fn eps(&self, trained: Option<&AttackSpec>) -> anyhow::Result<Vec<Epsilon>> {
         if !self.eps.is_empty() {
             return Ok((norm, self.eps.clone()));
         }
+        let norm = self.norm(trained);
         let of_bundle = trained.filter(|spec| spec.norm == norm).map(|spec| spec.eps.clone());
         let usual = match norm {
             Norm::Linf => "8/255",
             Norm::L2 => "128/255",
         };
-        Ok((norm, vec![of_bundle.map_or_else(|| usual.parse(), Ok)?]))
+        Ok(vec![of_bundle.map_or_else(|| usual.parse(), Ok)?])
     }
 
-    /// The attacks in order; `largest` is the largest radius.
-    pub(super) fn methods(&self, largest: &Epsilon) -> anyhow::Result<Vec<Method>> {
+    /// The attacks in order, within these radii.
+    pub(super) fn methods(&self, eps: &[Epsilon]) -> anyhow::Result<Vec<Method>> {
         self.refuse_strangers()?;
         let restarts = self.restarts.unwrap_or(1);
         let targets = 9;
         let iterations = self.steps.unwrap_or(100);
         Ok(match self.attack {
             Attack::Fgsm => vec![Method::Fgsm],
-            Attack::Pgd => vec![self.pgd(restarts, largest)?],
+            Attack::Pgd => vec![self.pgd(eps, restarts)?],
             Attack::ApgdCe => vec![Method::ApgdCe { iterations, restarts }],
             Attack::ApgdDlr => vec![Method::ApgdDlr { iterations, restarts }],
             Attack::ApgdT => vec![Method::ApgdT { iterations, restarts, targets }],
@@ -161,7 +163,8 @@ impl ThreatArgs {
         })
     }
 
-    fn pgd(&self, restarts: usize, largest: &Epsilon) -> anyhow::Result<Method> {
+    fn pgd(&self, eps: &[Epsilon], restarts: usize) -> anyhow::Result<Method> {
+        let largest = eps.last().context("no eps")?;
         let step = self.step.clone().map_or_else(|| quarter(largest), Ok)?;
         let loss = match self.loss.unwrap_or_default() {
             Loss::Ce => PgdLoss::Ce,
@@ -237,16 +240,17 @@ mod tests {
             #[command(flatten)]
             threat: ThreatArgs,
         }
-        let ball = |arguments: &[&str], trained: Option<&AttackSpec>| {
+        let model = |arguments: &[&str], trained: Option<&AttackSpec>| {
             let arguments = std::iter::once("audit").chain(arguments.iter().copied());
-            let (norm, eps) = Line::parse_from(arguments).threat.ball(trained).unwrap();
-            format!("{norm} {}", eps[0])
+            let threat = Line::parse_from(arguments).threat;
+            let eps = threat.eps(trained).unwrap();
+            format!("{} {}", threat.norm(trained), eps[0])
         };
         let trained = AttackSpec { eps: "0.1".parse().unwrap(), ..AttackSpec::paper() };
-        assert_eq!(ball(&[], None), "linf 8/255");
-        assert_eq!(ball(&[], Some(&trained)), "linf 0.1");
-        assert_eq!(ball(&["--eps", "4/255"], Some(&trained)), "linf 4/255");
-        assert_eq!(ball(&["--norm", "l2"], Some(&trained)), "l2 128/255");
+        assert_eq!(model(&[], None), "linf 8/255");
+        assert_eq!(model(&[], Some(&trained)), "linf 0.1");
+        assert_eq!(model(&["--eps", "4/255"], Some(&trained)), "linf 4/255");
+        assert_eq!(model(&["--norm", "l2"], Some(&trained)), "l2 128/255");
     }
 
     #[test]

@@ -89,8 +89,8 @@ pub(crate) fn run(
     let model = args.model.clone().or(of_report).context("no MODEL is given")?;
     let classifier = open(&model, global)?;
     let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
-    let (norm, eps) = args.threat.ball(trained)?;
-    let methods = args.threat.methods(eps.last().context("no eps is given")?)?;
+    let eps = args.threat.eps(trained)?;
+    let methods = args.threat.methods(&eps)?;
     let (data, path) = open_data(args, replay.as_ref())?;
     check_data(&classifier, &data)?;
     let options = args.spread.options();
@@ -102,7 +102,7 @@ pub(crate) fn run(
     let plan = match &replay {
         Some(replay) => replay.plan((&classifier, &data), options.batch, keep)?,
         None => Plan {
-            norm,
+            norm: args.threat.norm(trained),
             eps,
             methods,
             seed: args.threat.seed,
