@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use rift_models::threat::{AttackSpec, Epsilon, EpsilonError, Norm};
 use rift_runtime::attack::method::{Method, QUERIES};
@@ -130,7 +130,7 @@ impl ThreatArgs {
     /// The radii; as the norm.
     pub(super) fn eps(&self, trained: Option<&AttackSpec>) -> anyhow::Result<Vec<Epsilon>> {
         if !self.eps.is_empty() {
-            return Ok((norm, self.eps.clone()));
+            return Ok(self.eps.clone());
         }
         let norm = self.norm(trained);
         let of_bundle = trained.filter(|spec| spec.norm == norm).map(|spec| spec.eps.clone());
