@@ -10,7 +10,7 @@ use crate::Program;
 use crate::images::{TINY, TINY_ARCH};
 use crate::program::finish;
 
-/// The network that [`train`] trains.
+/// The network that [`training`] trains.
 pub fn tiny_arch() -> ArchSpec {
     ArchSpec { width: Some(8), ..ArchSpec::new("resnet8", [1, 12, 12], 3) }
 }
