@@ -43,6 +43,11 @@ fn resnet18_for_larger_images_is_exported_as_pytorch_computes_it() {
 }
 
 #[test]
+fn preactresnet18_is_exported_as_pytorch_computes_it() {
+    exports("preactresnet18");
+}
+
+#[test]
 fn wrn34_10_is_exported_as_pytorch_computes_it() {
     exports("wrn34-10");
 }

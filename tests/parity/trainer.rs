@@ -56,6 +56,11 @@ fn resnet34_agrees_with_pytorch() {
 }
 
 #[test]
+fn preactresnet18_agrees_with_pytorch() {
+    agrees("preactresnet18");
+}
+
+#[test]
 fn wrn34_10_agrees_with_pytorch() {
     agrees("wrn34-10");
 }

@@ -29,6 +29,7 @@ GOLDENS = {
     "resnet18": ("resnet18", 32, 10, 2),
     "resnet34": ("resnet34", 32, 10, 1),
     "resnet18-64": ("resnet18", 64, 200, 1),
+    "preactresnet18": ("preactresnet18", 32, 10, 1),
     "wrn34-10": ("wrn34-10", 32, 10, 1),
 }
 SEEDS = 12

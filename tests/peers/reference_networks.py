@@ -68,6 +68,48 @@ class ResNet(Normalised):
         return self.linear(out.flatten(1))
 
 
+class ActivatedBlock(nn.Module):
+    """The block of PreActResNet: a bare convolution as shortcut where the size changes."""
+
+    def __init__(self, in_planes, planes, stride):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_planes)
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        if stride != 1 or in_planes != planes:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride, bias=False))
+
+    def forward(self, x):
+        act = F.relu(self.bn1(x))
+        shortcut = self.shortcut(act) if hasattr(self, "shortcut") else x
+        return self.conv2(F.relu(self.bn2(self.conv1(act)))) + shortcut
+
+
+class PreActResNet(Normalised):
+    def __init__(self, blocks, width, size, classes, mean, std):
+        super().__init__(mean, std)
+        self.blocks = blocks
+        self.conv1 = nn.Conv2d(len(mean), width, 3, 1, 1, bias=False)
+        planes = width
+        for stage, count in enumerate(blocks):
+            layers = []
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(ActivatedBlock(planes, width << stage, stride))
+                planes = width << stage
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
+        self.bn = nn.BatchNorm2d(planes)
+        self.linear = nn.Linear(planes * (size // 32) ** 2, classes)
+
+    def forward(self, x):
+        out = self.conv1(self.normalise(x))
+        for stage in range(len(self.blocks)):
+            out = getattr(self, f"layer{stage + 1}")(out)
+        out = F.avg_pool2d(F.relu(self.bn(out)), 4)
+        return self.linear(out.flatten(1))
+
+
 class PreActivationBlock(nn.Module):
     def __init__(self, in_planes, planes, stride):
         super().__init__()
@@ -124,6 +166,8 @@ def build(name, size, classes, mean, std, width=None):
         network = ResNet(thin[name], width or 16, None, size, classes, mean, std)
     elif name in wide:
         network = ResNet(wide[name], width or 64, 4, size, classes, mean, std)
+    elif name == "preactresnet18":
+        network = PreActResNet([2, 2, 2, 2], width or 64, size, classes, mean, std)
     else:
         network = WideResNet(depth[name], 10, size, classes, mean, std)
     return network.eval()

@@ -38,7 +38,11 @@ pub enum Command {
     ///
     /// The module is chosen on training images, epoch and alpha on validation images; the test
     /// images are looked at once, at the end.
-    Rift(commands::rift::RiftArgs),
+    Rift(Box<commands::rift::RiftArgs>),
+    /// Compare what to fine-tune: everything, the last layer, the most and the least critical modules.
+    ///
+    /// Each row chooses epoch and alpha on validation images; all are reported on the test images.
+    Ablate(Box<commands::ablate::AblateArgs>),
     /// Make a checkpoint of published PyTorch weights.
     ///
     /// Nothing in the file is executed. The weights do not tell the size of the images, the names of
@@ -49,6 +53,8 @@ pub enum Command {
     Eval(commands::eval::EvalArgs),
     /// Measure how fast this machine trains.
     Bench(commands::bench::BenchArgs),
+    /// Measure what criticality costs, beside the reference implementation's way.
+    BenchCriticality(commands::bench_criticality::BenchArgs),
 }
 
 impl Command {
@@ -65,6 +71,8 @@ impl Command {
             Self::Rift(args) => commands::rift::run(&args),
             Self::Import(args) => commands::import::run(&args),
             Self::Eval(args) => commands::eval::run(&args),
+            Self::Ablate(args) => commands::ablate::run(&args),
+            Self::BenchCriticality(args) => commands::bench_criticality::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
         }
     }

@@ -10,6 +10,7 @@ mod build;
 mod graph;
 pub mod init;
 mod op;
+mod preact_resnet;
 mod resnet;
 mod shape;
 pub mod spec;

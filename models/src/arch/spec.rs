@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::graph::nearest;
 use super::resnet::ResNet;
 use super::wide_resnet::WideResNet;
-use super::{Graph, ShapeError};
+use super::{Graph, ShapeError, preact_resnet};
 
 /// What names a network: enough to build it again.
 ///
@@ -34,8 +34,16 @@ pub struct ArchSpec {
 }
 
 /// The architectures that can be built.
-pub const NAMES: [&str; 7] =
-    ["resnet8", "resnet20", "resnet32", "resnet18", "resnet34", "wrn28-10", "wrn34-10"];
+pub const NAMES: [&str; 8] = [
+    "resnet8",
+    "resnet20",
+    "resnet32",
+    "resnet18",
+    "resnet34",
+    "preactresnet18",
+    "wrn28-10",
+    "wrn34-10",
+];
 
 /// An architecture that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +133,7 @@ impl ArchSpec {
             "resnet32" => thin(&[5, 5, 5]).build(self),
             "resnet18" => wide(&[2, 2, 2, 2]).build(self),
             "resnet34" => wide(&[3, 4, 6, 3]).build(self),
+            "preactresnet18" => preact_resnet::build(self, self.width.unwrap_or(64)),
             "wrn28-10" => WideResNet { depth: 28, widen: 10 }.build(self),
             "wrn34-10" => WideResNet { depth: 34, widen: 10 }.build(self),
             name => {
@@ -171,9 +180,13 @@ mod tests {
 
     #[test]
     fn counts_parameters_as_the_reference_does() {
-        for (name, count) in
-            [("resnet18", 11_173_962), ("resnet34", 21_282_122), ("wrn34-10", 46_160_474)]
-        {
+        for (name, count) in [
+            ("resnet18", 11_173_962),
+            ("resnet34", 21_282_122),
+            ("preactresnet18", 11_172_170),
+            ("wrn28-10", 36_479_194),
+            ("wrn34-10", 46_160_474),
+        ] {
             let graph = ArchSpec::new(name, [3, 32, 32], 10).build().unwrap();
             assert_eq!(graph.parameter_count(), count, "{name}");
         }
@@ -181,7 +194,9 @@ mod tests {
 
     #[test]
     fn flattens_two_by_two_positions_of_larger_images() {
-        for (name, features) in [("resnet18", 2048), ("resnet34", 2048), ("wrn34-10", 2560)] {
+        for (name, features) in
+            [("resnet18", 2048), ("resnet34", 2048), ("preactresnet18", 2048), ("wrn34-10", 2560)]
+        {
             let graph = ArchSpec::new(name, [3, 64, 64], 200).build().unwrap();
             let Some(super::super::Op::Linear { in_features, .. }) =
                 graph.nodes.last().map(|n| n.op.clone())
@@ -202,6 +217,11 @@ mod tests {
         assert_eq!(resnet.len(), 21);
         for name in ["conv1", "layer2.1.conv2", "layer2.0.shortcut.0", "linear"] {
             assert!(resnet.iter().any(|m| m == name), "{name}");
+        }
+        let before = modules("preactresnet18");
+        assert_eq!(before.len(), 20, "no shortcut where nothing changes: {before:?}");
+        for name in ["conv1", "layer4.1.conv2", "layer2.0.shortcut.0", "linear"] {
+            assert!(before.iter().any(|m| m == name), "{name}");
         }
         let wide = modules("wrn34-10");
         for name in ["conv1", "block1.layer.3.conv2", "block1.layer.0.convShortcut", "fc"] {

@@ -31,7 +31,7 @@ pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 pub use digest::{Digest, DigestBuilder, DigestError};
 pub use interval::Interval;
 pub use lineage::Lineage;
-pub use mrc::{MrcReport, MrcRow};
+pub use mrc::{Ascent, MrcReport, MrcRow, rank_correlation};
 pub use probe::{Probe, ProbeError};
 pub use sweep::{PairedTest, SweepPoint, SweepReport};
 pub use tensors::{TensorFileError, TensorMap};

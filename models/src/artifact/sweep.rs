@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Lineage};
+use super::{Accuracy, Interval, Lineage};
 use crate::threat::AttackSpec;
 
 /// The exact McNemar test between two verdicts on the same images.
@@ -34,6 +34,27 @@ impl PairedTest {
         let count = |pair| before.iter().zip(after).filter(|(b, a)| (**b, **a) == pair).count();
         let [lost, gained] = [(true, false), (false, true)].map(count);
         Self { lost, gained, p_value: two_sided_binomial(lost.min(gained), lost + gained) }
+    }
+
+    /// The 95 % interval of the difference of the two accuracies, second minus first, over `n` images:
+    /// Wald's with one more image lost and one more gained.
+    ///
+    /// ```
+    /// use rift_models::artifact::PairedTest;
+    /// let test = PairedTest { lost: 10, gained: 30, p_value: 0.002 };
+    /// let change = test.interval(1000);
+    /// assert!((change.lower - 0.0072).abs() < 1e-3 && (change.upper - 0.0327).abs() < 1e-3);
+    /// ```
+    ///
+    /// # References
+    /// Bonett & Price 2012, Journal of Educational and Behavioral Statistics 37, 479–488.
+    pub fn interval(&self, n: usize) -> Interval {
+        const Z: f64 = 1.959_963_984_540_054;
+        let total = n as f64 + 2.0;
+        let [lost, gained] = [self.lost, self.gained].map(|count| (count as f64 + 1.0) / total);
+        let difference = gained - lost;
+        let half = Z * ((gained + lost - difference * difference) / total).sqrt();
+        Interval { lower: (difference - half).max(-1.0), upper: (difference + half).min(1.0) }
     }
 }
 
@@ -104,6 +125,43 @@ pub fn choose(points: &[SweepPoint], tolerance: f64) -> Option<&SweepPoint> {
         .reduce(|best, point| if point.clean.fraction > best.clean.fraction { point } else { best })
 }
 
+impl SweepReport {
+    /// The point that was chosen.
+    pub fn choice(&self) -> Option<&SweepPoint> {
+        self.points.iter().find(|point| point.alpha == self.chosen)
+    }
+
+    /// What the choice means, in a sentence.
+    pub fn verdict(&self) -> String {
+        let (Some(start), Some(choice)) = (self.points.first(), self.choice()) else {
+            return "no point was judged".to_owned();
+        };
+        let change = |from: &Accuracy, to: &Accuracy| (to.fraction - from.fraction) * 100.0;
+        if self.chosen == 0.0 {
+            let cleaner = self.points.iter().filter(|p| p.clean.fraction > start.clean.fraction);
+            return match cleaner.count() {
+                0 => "alpha 0: no point classifies more clean images; the robust weights stay"
+                    .to_owned(),
+                1 => "alpha 0: the one point that classifies more clean images loses robustness; the \
+                      robust weights stay"
+                    .to_owned(),
+                many => format!(
+                    "alpha 0: all {many} points that classify more clean images lose robustness; the \
+                     robust weights stay"
+                ),
+            };
+        }
+        format!(
+            "alpha {}: clean {:+.2} points (p {:.3}), robust {:+.2} points (p {:.3})",
+            self.chosen,
+            change(&start.clean, &choice.clean),
+            choice.clean_test.p_value,
+            change(&start.robust, &choice.robust),
+            choice.robust_test.p_value
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +184,36 @@ mod tests {
         assert_eq!(choose(&points, 0.0).unwrap().alpha, 0.6);
         assert_eq!(choose(&points, 0.002).unwrap().alpha, 1.0);
         assert!(choose(&[], 0.1).is_none());
+    }
+
+    fn report(points: Vec<SweepPoint>) -> SweepReport {
+        let chosen = choose(&points, 0.001).unwrap().alpha;
+        SweepReport {
+            modules: vec!["conv1".to_owned()],
+            split: "validation".to_owned(),
+            threat: AttackSpec::paper(),
+            tolerance: 0.001,
+            seed: 0,
+            points,
+            chosen,
+            lineage: Lineage::default(),
+        }
+    }
+
+    #[test]
+    fn where_every_point_is_worse_the_start_is_chosen_and_that_is_said() {
+        let worse = report(vec![point(0.0, 600, 400), point(0.5, 590, 405), point(1.0, 580, 390)]);
+        assert_eq!(worse.chosen, 0.0);
+        assert!(worse.verdict().contains("no point classifies more clean"), "{}", worse.verdict());
+        let dear = report(vec![point(0.0, 600, 400), point(0.5, 610, 390), point(1.0, 620, 380)]);
+        assert_eq!(dear.chosen, 0.0);
+        assert!(dear.verdict().contains("all 2 points that"), "{}", dear.verdict());
+        let one = report(vec![point(0.0, 600, 400), point(0.5, 610, 390)]);
+        assert!(one.verdict().contains("the one point that"), "{}", one.verdict());
+        let better = report(vec![point(0.0, 600, 400), point(0.5, 610, 401)]);
+        assert!(
+            better.verdict().starts_with("alpha 0.5: clean +1.00 points (p 1.000), robust +0.10")
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, MrcReport, atomic, read_json};
+use rift_models::artifact::{
+    Checkpoint, CheckpointMeta, Digest, MrcReport, MrcRow, atomic, read_json,
+};
 use rift_models::dataset::Split;
 use serde_json::json;
 
@@ -27,6 +29,8 @@ pub struct FinetuneArgs {
     #[command(flatten)]
     scope: ScopeArgs,
     #[command(flatten)]
+    pick: PickArgs,
+    #[command(flatten)]
     training: TrainingArgs,
     /// The seed of order and augmentation.
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
@@ -45,15 +49,61 @@ pub struct FinetuneArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct ScopeArgs {
-    /// The module to fine-tune, by its exact name; several, separated by commas.
+    /// The module to fine-tune, by its exact name; several, separated by commas or one flag each.
     #[arg(long, value_name = "NAME", value_delimiter = ',', env = "RIFT_MODULE")]
     module: Vec<String>,
-    /// A report of `mrc`, of which the least critical module is taken.
+    /// A report of `mrc`, of which the least critical module is taken; `--top` takes more of them,
+    /// `--rank most` the other end.
     #[arg(long, value_name = "FILE", env = "RIFT_MRC")]
     mrc: Option<PathBuf>,
     /// Instead of a module by name.
     #[arg(long, env = "RIFT_SCOPE")]
     scope: Option<WholeScope>,
+}
+
+/// Which modules of a report.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PickArgs {
+    /// How many of the report's modules to fine-tune together.
+    #[arg(long, value_name = "K", default_value_t = 1, env = "RIFT_TOP", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(super) top: usize,
+    /// From which end of the report they are taken.
+    #[arg(long, value_enum, default_value_t, env = "RIFT_RANK")]
+    pub(super) rank: Rank,
+}
+
+/// An end of a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rank {
+    /// The least critical modules, as RiFT has it.
+    #[default]
+    Least,
+    /// The most critical ones, for comparison.
+    Most,
+}
+
+impl PickArgs {
+    /// The rows that are meant, the first of its end first.
+    ///
+    /// # Errors
+    /// If the report has fewer.
+    pub(super) fn rows<'a>(&self, report: &'a MrcReport) -> anyhow::Result<Vec<&'a MrcRow>> {
+        let rows = match self.rank {
+            Rank::Least => report.least(self.top),
+            Rank::Most => report.most(self.top),
+        };
+        anyhow::ensure!(
+            rows.len() == self.top,
+            "expected at least {} modules in the report of `mrc`, found {}",
+            self.top,
+            rows.len()
+        );
+        Ok(rows)
+    }
+
+    fn is_given(&self) -> bool {
+        self.top != 1 || self.rank != Rank::Least
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -68,13 +118,17 @@ enum WholeScope {
 
 impl ScopeArgs {
     /// What moves, and the digest of the report that said so.
-    fn resolve(&self) -> anyhow::Result<(Scope, Option<Digest>)> {
+    fn resolve(&self, pick: &PickArgs) -> anyhow::Result<(Scope, Option<Digest>)> {
+        anyhow::ensure!(
+            self.mrc.is_some() || !pick.is_given(),
+            "`--top` and `--rank` pick from a report, which `--mrc` names"
+        );
         if let Some(path) = &self.mrc {
             let report: MrcReport = read_json(path, "report of `mrc`")?;
             let digest = Digest::of_file(path)?;
-            let least = report.least_critical();
-            let least = least.with_context(|| format!("`{}` has no rows", path.display()))?;
-            return Ok((Scope::Modules(vec![least.module.clone()]), Some(digest)));
+            let rows = pick.rows(&report).with_context(|| format!("`{}`", path.display()))?;
+            let names = rows.into_iter().map(|row| row.module.clone()).collect();
+            return Ok((Scope::Modules(names), Some(digest)));
         }
         let scope = match self.scope {
             Some(WholeScope::All) => Scope::All,
@@ -116,7 +170,7 @@ pub struct TrainingArgs {
 /// If something cannot be read, does not fit the checkpoint, or the training diverges.
 pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
     let source = Source::read(&args.checkpoint, args.machine.start()?)?;
-    let (scope, mrc) = args.scope.resolve()?;
+    let (scope, mrc) = args.scope.resolve(&args.pick)?;
     // A wrong name should not wait for the images.
     scope.modules(source.network.graph())?;
     let images = |split| source.images(&source.open(&args.data, split, args.data.limit)?);
@@ -170,18 +224,10 @@ pub(super) fn checkpoint(
     let sets = [&train.set, &validation.set];
     let finetuned = finetune(&source.network, sets, settings, &progress)?;
     drop(progress);
-    let made_with = json!({
-        "modules": finetuned.modules,
-        "batch_norm": settings.batch_norm,
-        "lr": settings.lr,
-        "epochs": settings.epochs,
-        "batch_size": settings.batch,
-        "pad": settings.augment.pad,
-        "flip": settings.augment.flip,
-        "seed": settings.seed,
-        "n": train.set.len(),
-        "best_epoch": finetuned.best,
-    });
+    let mut made_with = settings.describe();
+    made_with["modules"] = json!(finetuned.modules);
+    made_with["n"] = json!(train.set.len());
+    made_with["best_epoch"] = json!(finetuned.best);
     let mut parents = vec![("data", &train.digest), ("validation", &validation.digest)];
     parents.extend(mrc.as_ref().map(|digest| ("mrc", digest)));
     let lineage = source.lineage("finetune", &parents, made_with);

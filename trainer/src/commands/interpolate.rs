@@ -15,8 +15,9 @@ use super::source::{Images, Source, ThreatArgs, made_by};
 use crate::cli::{DataArgs, MachineArgs};
 use crate::network::Network;
 use crate::record::Progress;
-use crate::stage::interpolate::{Alphas, Sweep, SweepSettings, interpolate, moved};
+use crate::stage::interpolate::{Alphas, AlphasError, Sweep, SweepSettings, interpolate, moved};
 use crate::stage::probe;
+use crate::stage::rift::curve;
 
 /// Two more points are looked at so far from the best one.
 const REFINE: f64 = 0.05;
@@ -42,7 +43,7 @@ pub struct InterpolateArgs {
     /// The seed of the attack's noise.
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
     seed: u64,
-    /// The folder for `sweep.json`, `rift.safetensors` and `probe.safetensors`.
+    /// The folder for `sweep.json`, `sweep.svg`, `rift.safetensors` and `probe.safetensors`.
     #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
     out: PathBuf,
     /// Write the sweep as JSON here, too.
@@ -58,7 +59,10 @@ pub struct WayArgs {
     /// The shares of the fine-tuned weights: `0,0.5,1`, or in equal steps `0,0.1..1`. Two more are
     /// looked at, 0.05 on either side of the best.
     #[arg(long, default_value = "0,0.1..1", env = "RIFT_ALPHAS")]
-    alphas: Alphas,
+    alphas: String,
+    /// Let the shares go beyond 1, up to 2: past the fine-tuned weights, as in `0,0.1..1.3`.
+    #[arg(long, env = "RIFT_EXTRAPOLATE", value_parser = clap::builder::FalseyValueParser::new())]
+    extrapolate: bool,
     /// How far the robust accuracy may fall below that at 0, as a fraction.
     #[arg(long, default_value_t = 0.001, env = "RIFT_TOLERANCE", value_parser = tolerance)]
     tolerance: f64,
@@ -66,14 +70,20 @@ pub struct WayArgs {
 
 impl WayArgs {
     /// The settings for batches of `batch` images.
-    pub(super) fn settings(&self, threat: AttackSpec, batch: usize) -> SweepSettings {
-        SweepSettings {
-            alphas: self.alphas.clone(),
-            refine: REFINE,
-            tolerance: self.tolerance,
-            threat,
-            batch,
-        }
+    ///
+    /// # Errors
+    /// If the shares are none, or extrapolate without leave.
+    pub(super) fn settings(
+        &self,
+        threat: AttackSpec,
+        batch: usize,
+    ) -> Result<SweepSettings, AlphasError> {
+        let alphas = if self.extrapolate {
+            Alphas::extrapolating(&self.alphas)?
+        } else {
+            self.alphas.parse()?
+        };
+        Ok(SweepSettings { alphas, refine: REFINE, tolerance: self.tolerance, threat, batch })
     }
 }
 
@@ -92,10 +102,10 @@ pub fn run(args: &InterpolateArgs) -> anyhow::Result<ExitCode> {
     let source = Source::read(&args.from, args.machine.start()?)?;
     let (to, _, digest) = Checkpoint::read(&args.to)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
+    let settings = args.way.settings(threat, args.batch_size)?;
     let validation = source.open(&args.data, Split::Validation, args.data.limit)?;
     let images = source.images(&validation)?;
     let end = End { checkpoint: &to, digest: &digest };
-    let settings = args.way.settings(threat, args.batch_size);
     let made = search(&source, end, &images, settings, args.machine.quiet)?;
     write(&args.out, &made, &source, &validation)?;
     if let Some(path) = &args.json {
@@ -188,7 +198,7 @@ fn lineage(
     }
 }
 
-/// Writes `sweep.json`, `rift.safetensors` and its probe; gives the network and the digest.
+/// Writes `sweep.json` with its curve, `rift.safetensors` and its probe; gives the network and the digest.
 pub(super) fn write(
     out: &Path,
     made: &Made,
@@ -198,6 +208,9 @@ pub(super) fn write(
     let network = source.network.copy()?;
     network.set_state(&made.checkpoint.tensors)?;
     atomic::write_json(&out.join("sweep.json"), &made.report)?;
+    let SweepReport { points, chosen, tolerance, .. } = &made.report;
+    let drawing = curve(points, *chosen, *tolerance);
+    atomic::write(&out.join("sweep.svg"), drawing.as_bytes())?;
     let digest = made.checkpoint.write(&out.join("rift.safetensors"))?;
     probe(&network, &digest, validation)?.write(&out.join("probe.safetensors"))?;
     Ok((network, digest))
@@ -214,5 +227,5 @@ pub(super) fn print(report: &SweepReport) -> std::io::Result<()> {
         let [clean, robust] = [point.clean.percent(), point.robust.percent()];
         writeln!(out, "{:>6} {clean:>8.2} {robust:>8.2}{chosen}", point.alpha)?;
     }
-    Ok(())
+    writeln!(out, "{}", report.verdict())
 }

@@ -1,6 +1,8 @@
 //! The commands, a file each: from arguments to stages to what the user reads.
 
+pub mod ablate;
 pub mod bench;
+pub mod bench_criticality;
 pub mod eval;
 pub mod finetune;
 pub mod import;
@@ -11,6 +13,7 @@ mod pipeline_tests;
 pub mod rift;
 mod source;
 pub mod train;
+mod tuning;
 
 use rift_models::artifact::CheckpointMeta;
 use rift_models::dataset::Dataset;

@@ -1,11 +1,11 @@
 //! `rift-trainer mrc`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use rift_models::artifact::{MrcReport, atomic};
+use rift_models::artifact::{Ascent, Digest, MrcReport, MrcRow, atomic};
 use rift_models::dataset::Split;
 use rift_models::threat::AttackSpec;
 use serde_json::json;
@@ -14,6 +14,7 @@ use super::source::{Images, Source, ThreatArgs};
 use crate::cli::{DataArgs, MachineArgs};
 use crate::record::Progress;
 use crate::stage::mrc::{MrcSettings, measure};
+use crate::stage::rift::bars;
 
 /// As many images as tell the modules apart, and no more: a pass a module and step over each.
 pub(super) const IMAGES: usize = 2000;
@@ -34,13 +35,16 @@ pub struct MrcArgs {
     threat: ThreatArgs,
     #[command(flatten)]
     ascent: AscentArgs,
+    /// Measure on each half of the images too, and report how well the two orders agree.
+    #[arg(long, env = "RIFT_HALVES", value_parser = clap::builder::FalseyValueParser::new())]
+    halves: bool,
     /// Images in one pass.
     #[arg(long, default_value_t = 250, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     batch_size: usize,
     /// The seed of the attack's noise.
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
     seed: u64,
-    /// The report to write, as JSON.
+    /// The report to write, as JSON; a chart of it is written beside it, as SVG.
     #[arg(
         long,
         visible_alias = "json",
@@ -62,6 +66,15 @@ pub struct AscentArgs {
     /// Ascent steps of a module's weights.
     #[arg(long, default_value_t = 10, env = "RIFT_ASCENT_STEPS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     ascent_steps: usize,
+    /// How they go up the loss: `normalized` steps along the gradient over all images, back into the
+    /// ball after each, or the `reference` implementation's epochs of stochastic gradient steps.
+    #[arg(long, default_value_t, env = "RIFT_ASCENT", value_parser = clap::builder::ValueParser::new(str::parse::<Ascent>))]
+    ascent: Ascent,
+    /// Make the adversarial images anew for every perturbation, as the paper's definition has it;
+    /// without, they stay those of the network as it is, as in its algorithm. Costs as much more as
+    /// the attack has steps.
+    #[arg(long, env = "RIFT_JOINT", value_parser = clap::builder::FalseyValueParser::new())]
+    joint: bool,
     /// Memory for activations that need not be computed again, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 2048, env = "RIFT_CACHE")]
     cache: usize,
@@ -74,6 +87,9 @@ impl AscentArgs {
             threat,
             radius: self.radius,
             steps: self.ascent_steps,
+            ascent: self.ascent,
+            joint: self.joint,
+            halves: false,
             batch,
             cache_bytes: self.cache << 20,
         }
@@ -98,9 +114,10 @@ pub fn run(args: &MrcArgs) -> anyhow::Result<ExitCode> {
     let threat = args.threat.spec(&source.meta, args.seed)?;
     let limit = args.data.limit.or(Some(IMAGES));
     let images = source.images(&source.open(&args.data, args.split, limit)?)?;
-    let settings = args.ascent.settings(threat, args.batch_size);
+    let settings =
+        MrcSettings { halves: args.halves, ..args.ascent.settings(threat, args.batch_size) };
     let report = report(&source, &images, settings, args.machine.quiet)?;
-    atomic::write_json(&args.out, &report)?;
+    write(&args.out, &report, &source)?;
     print(&report)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
@@ -118,7 +135,14 @@ pub(super) fn report(
     let progress = Progress::new("mrc", settings.images(n, modules.len()), quiet);
     let found = measure(&source.network, &images.set, &modules, &settings, &progress)?;
     drop(progress);
-    let made_with = json!({ "radius": settings.radius, "steps": settings.steps, "n": n });
+    let made_with = json!({
+        "radius": settings.radius,
+        "steps": settings.steps,
+        "ascent": settings.ascent,
+        "joint": settings.joint,
+        "batch_size": settings.batch,
+        "n": n,
+    });
     let mut report = MrcReport {
         split: images.split.to_string(),
         n,
@@ -126,6 +150,9 @@ pub(super) fn report(
         threat: settings.threat,
         radius: settings.radius,
         steps: settings.steps,
+        ascent: settings.ascent,
+        joint: settings.joint,
+        halves: found.halves,
         loss: found.loss,
         robust_accuracy: found.robust_accuracy,
         rows: found.rows,
@@ -135,15 +162,28 @@ pub(super) fn report(
     Ok(report)
 }
 
+/// Writes the report, and beside it a chart of the modules in network order; gives the report's
+/// digest.
+pub(super) fn write(path: &Path, report: &MrcReport, source: &Source) -> anyhow::Result<Digest> {
+    let row = |name: &str| report.rows.iter().find(|row| row.module == name).cloned();
+    let rows: Vec<MrcRow> = source.network.graph().modules().filter_map(row).collect();
+    atomic::write(&path.with_extension("svg"), bars(&rows, &[]).as_bytes())?;
+    Ok(atomic::write_json(path, report)?)
+}
+
 /// Columns of the longest bar.
 const BAR: f64 = 24.0;
 
 /// Prints a row a module, the least critical first.
 pub(super) fn print(report: &MrcReport) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let MrcReport { n, split, threat, radius, .. } = report;
+    let MrcReport { n, split, threat, radius, steps, ascent, .. } = report;
     let robust = report.robust_accuracy * 100.0;
-    writeln!(out, "module robust criticality, weights within {radius} of their norm")?;
+    let follow = if report.joint { ", attacks that follow the weights" } else { "" };
+    writeln!(
+        out,
+        "module robust criticality, weights within {radius} of their norm, {steps} {ascent} steps{follow}"
+    )?;
     writeln!(
         out,
         "{n} {split} images, {}: loss {:.4}, {robust:.2} %",
@@ -158,9 +198,24 @@ pub(super) fn print(report: &MrcReport) -> std::io::Result<()> {
         let drop = row.robust_accuracy_drop * 100.0;
         writeln!(
             out,
-            "{:width$} {:>9} {:>9.4} {drop:>8.2} {bar}",
-            row.module, row.weights, row.mrc
+            "{:width$} {:>9} {:>9.4} {drop:>8.2} {bar}{}",
+            row.module,
+            row.weights,
+            row.mrc,
+            rejected(row.rejected)
         )?;
     }
+    if let Some(halves) = report.halves {
+        writeln!(out, "rank correlation between the two halves of the images: {halves:.3}")?;
+    }
     Ok(())
+}
+
+/// What became of the steps that led nowhere.
+fn rejected(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => " (1 step not finite)".to_owned(),
+        _ => format!(" ({count} steps not finite)"),
+    }
 }

@@ -1,25 +1,30 @@
 //! `rift-trainer rift`: `mrc`, `finetune` and `interpolate`, and what came of it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rift_models::artifact::{Accuracy, Digest, MrcReport, PairedTest, atomic};
+use rift_models::artifact::{
+    Accuracy, Digest, Interval, MrcReport, MrcRow, PairedTest, atomic, read_json,
+};
 use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::AttackSpec;
 use serde_json::json;
 
-use super::finetune::TrainingArgs;
-use super::interpolate::{End, WayArgs};
+use super::finetune::{PickArgs, TrainingArgs};
+use super::interpolate::WayArgs;
 use super::mrc::AscentArgs;
 use super::source::{Images, Source, ThreatArgs};
+use super::tuning::{Search, TestArgs, Tuned, Tuning};
 use super::{finetune, interpolate, mrc};
 use crate::cli::{DataArgs, MachineArgs};
 use crate::record::Progress;
-use crate::stage::finetune::Scope;
-use crate::stage::rift::{RiftReport, compare};
+use crate::stage::finetune::{FinetuneSettings, Scope};
+use crate::stage::rift::{
+    Candidate, Comparison, RiftReport, SeedsReport, choose, compare, page, page_of_seeds,
+};
 
 /// Arguments of `rift`. A module is chosen on training images, epoch and α on validation images;
 /// the test images are looked at once, at the end.
@@ -32,9 +37,14 @@ pub struct RiftArgs {
     data: DataArgs,
     #[command(flatten)]
     threat: ThreatArgs,
-    /// Fine-tune this module instead of the least critical one.
-    #[arg(long, value_name = "NAME", env = "RIFT_MODULE")]
-    module: Option<String>,
+    #[command(flatten)]
+    test: TestArgs,
+    /// Fine-tune this module instead of the least critical one; several, separated by commas or one
+    /// flag each.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["top", "rank"], env = "RIFT_MODULE")]
+    module: Vec<String>,
+    #[command(flatten)]
+    pick: PickArgs,
     /// The training images on which criticality is measured.
     #[arg(long, value_name = "N", default_value_t = mrc::IMAGES, env = "RIFT_MRC_LIMIT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     mrc_limit: usize,
@@ -42,6 +52,10 @@ pub struct RiftArgs {
     ascent: AscentArgs,
     #[command(flatten)]
     training: TrainingArgs,
+    /// Try several learning rates and epochs and keep the one whose chosen point has the best clean
+    /// accuracy on the validation images.
+    #[arg(long, value_name = "LRxEPOCHS,…", num_args = 0..=1, default_missing_value = "0.001x10,0.003x10,0.01x10", conflicts_with_all = ["lr", "epochs"], env = "RIFT_SEARCH")]
+    search: Option<Search>,
     #[command(flatten)]
     way: WayArgs,
     /// Images in a batch of criticality and evaluation; the verdicts do not depend on it.
@@ -50,8 +64,18 @@ pub struct RiftArgs {
     /// The seed of noise, order and augmentation.
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
     seed: u64,
+    /// All of it once for each of these seeds, in a folder of its own; a seed that is done is not
+    /// done again.
+    #[arg(
+        long,
+        value_name = "SEED,…",
+        value_delimiter = ',',
+        conflicts_with = "seed",
+        env = "RIFT_SEEDS"
+    )]
+    seeds: Vec<u64>,
     /// The folder for `mrc.json`, `finetuned.safetensors`, `sweep.json`, `rift.safetensors`,
-    /// `probe.safetensors` and `rift.json`.
+    /// `probe.safetensors`, `rift.json` and `rift.html`.
     #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
     out: PathBuf,
     /// Write the final report as JSON here, too.
@@ -67,94 +91,254 @@ pub struct RiftArgs {
 /// If something cannot be read or written, or does not fit the checkpoint.
 pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
     let source = Source::read(&args.checkpoint, args.machine.start()?)?;
-    let threat = args.threat.spec(&source.meta, args.seed)?;
-    if let Some(name) = &args.module {
+    for name in &args.module {
         source.network.graph().module(name)?;
     }
-    let run = Run { args, source: &source, threat };
+    args.way.settings(args.threat.spec(&source.meta, args.seed)?, args.eval_batch_size)?;
     // The test images are read first, so that their absence shows now and not in an hour.
-    let test = source.open(&args.data, Split::Test, args.data.limit)?;
-    let validation = source.open(&args.data, Split::Validation, args.data.limit)?;
-    let (criticality, mrc_digest) = run.criticality()?;
-    mrc::print(&criticality)?;
-    let report = run.tune(&criticality, &mrc_digest, [&validation, &test])?;
-    atomic::write_json(&args.out.join("rift.json"), &report)?;
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
+    let sets = Sets::open(args, &source)?;
+    if args.seeds.is_empty() {
+        let report = Run::new(args, &source, args.seed)?.all(&sets, &args.out)?;
+        if let Some(path) = &args.json {
+            atomic::write_json(path, &report)?;
+        }
+    } else {
+        seeds(args, &source, &sets)?;
     }
-    print(&report)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs every seed that is not done, and sums up.
+fn seeds(args: &RiftArgs, source: &Source, sets: &Sets) -> anyhow::Result<()> {
+    let mut runs = Vec::with_capacity(args.seeds.len());
+    for seed in &args.seeds {
+        let out = args.out.join(format!("seed-{seed}"));
+        let run = Run::new(args, source, *seed)?;
+        runs.push(match run.done(sets, &out)? {
+            Some(report) => report,
+            None => run.all(sets, &out)?,
+        });
+    }
+    let data = sets.test.digest.clone();
+    let report =
+        SeedsReport::of(runs, source.lineage("rift", &[("data", &data)], json!(args.seeds)));
+    atomic::write_json(&args.out.join("seeds.json"), &report)?;
+    atomic::write(&args.out.join("rift.html"), page_of_seeds(&report).as_bytes())?;
+    if let Some(path) = &args.json {
+        atomic::write_json(path, &report)?;
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "change over {} seeds, in points: mean ± deviation (range)", args.seeds.len())?;
+    writeln!(out, "clean   {}", report.clean_change)?;
+    writeln!(out, "robust  {}", report.robust_change)?;
+    Ok(())
+}
+
+/// The images of all stages.
+struct Sets {
+    /// The first training images, for criticality.
+    first: Dataset,
+    train: Dataset,
+    validation: Dataset,
+    test: Dataset,
+}
+
+impl Sets {
+    fn open(args: &RiftArgs, source: &Source) -> anyhow::Result<Self> {
+        let open = |split, limit| source.open(&args.data, split, limit);
+        let limit = args.data.limit;
+        let first = limit.unwrap_or(usize::MAX).min(args.mrc_limit);
+        Ok(Self {
+            test: open(Split::Test, limit)?,
+            validation: open(Split::Validation, limit)?,
+            first: open(Split::Train, Some(first))?,
+            train: open(Split::Train, limit)?,
+        })
+    }
+}
+
+/// The three stages with one seed.
 struct Run<'a> {
     args: &'a RiftArgs,
     source: &'a Source,
+    seed: u64,
     threat: AttackSpec,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(args: &'a RiftArgs, source: &'a Source, seed: u64) -> anyhow::Result<Self> {
+        Ok(Self { args, source, seed, threat: args.threat.spec(&source.meta, seed)? })
+    }
+
+    /// The report of an earlier run with the same settings, if there is one.
+    fn done(&self, sets: &Sets, out: &Path) -> anyhow::Result<Option<RiftReport>> {
+        let path = out.join("rift.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let report: RiftReport = read_json(&path, "report of `rift`")?;
+        let parents = &report.lineage.parents;
+        let same = report.settings == self.settings()?
+            && parents.get("checkpoint") == Some(&self.source.digest)
+            && parents.get("data") == Some(&sets.test.digest);
+        anyhow::ensure!(
+            same,
+            "`{}` was made with other settings or images, expected another `--out`",
+            path.display()
+        );
+        Ok(Some(report))
+    }
+
+    /// All stages, their files and the report.
+    fn all(&self, sets: &Sets, out: &Path) -> anyhow::Result<RiftReport> {
+        let (criticality, mrc_digest) = self.criticality(&sets.first, out)?;
+        mrc::print(&criticality)?;
+        let report = self.tune(&criticality, &mrc_digest, sets, out)?;
+        atomic::write_json(&out.join("rift.json"), &report)?;
+        atomic::write(&out.join("rift.html"), page(&report).as_bytes())?;
+        print(&report)?;
+        Ok(report)
+    }
+
     /// Measures criticality and writes `mrc.json`.
-    fn criticality(&self) -> anyhow::Result<(MrcReport, Digest)> {
+    fn criticality(&self, first: &Dataset, out: &Path) -> anyhow::Result<(MrcReport, Digest)> {
         let args = self.args;
-        let limit = args.data.limit.unwrap_or(usize::MAX).min(args.mrc_limit);
-        let images = self.source.open(&args.data, Split::Train, Some(limit))?;
-        let images = self.source.images(&images)?;
+        let images = self.source.images(first)?;
         let settings = args.ascent.settings(self.threat.clone(), args.eval_batch_size);
         let report = mrc::report(self.source, &images, settings, args.machine.quiet)?;
-        let digest = atomic::write_json(&args.out.join("mrc.json"), &report)?;
+        let digest = mrc::write(&out.join("mrc.json"), &report, self.source)?;
         Ok((report, digest))
     }
 
-    /// Fine-tunes a module, chooses α and reports on the test images.
+    /// The modules to fine-tune, the least critical first.
+    fn picked<'r>(&self, criticality: &'r MrcReport) -> anyhow::Result<Vec<&'r MrcRow>> {
+        if self.args.module.is_empty() {
+            return self.args.pick.rows(criticality);
+        }
+        let rows = criticality.least(criticality.rows.len());
+        Ok(rows.into_iter().filter(|row| self.args.module.contains(&row.module)).collect())
+    }
+
+    /// Fine-tunes, chooses α and reports on the test images.
     fn tune(
         &self,
         criticality: &MrcReport,
         mrc: &Digest,
-        [validation, test]: [&Dataset; 2],
+        sets: &Sets,
+        out: &Path,
     ) -> anyhow::Result<RiftReport> {
-        let (args, source, quiet) = (self.args, self.source, self.args.machine.quiet);
-        let module = match &args.module {
-            Some(name) => criticality.rows.iter().find(|row| row.module == *name),
-            None => criticality.least_critical(),
-        };
-        let module = module.context("the network has no such module")?;
-        let scope = Scope::Modules(vec![module.module.clone()]);
-        let settings = args.training.settings(scope, source.meta.arch.input, args.seed);
-        let images = source.images(validation)?;
-        let (tuned, checkpoint) = {
-            let train =
-                source.images(&source.open(&args.data, Split::Train, args.data.limit)?)?;
-            let sets = [&train, &images];
-            finetune::checkpoint(source, sets, (&settings, Some(mrc.clone())), quiet)?
-        };
-        let tuned_digest = checkpoint.write(&args.out.join("finetuned.safetensors"))?;
-        finetune::print(&tuned, &settings)?;
-        let end = End { checkpoint: &checkpoint, digest: &tuned_digest };
-        let settings = args.way.settings(self.threat.clone(), args.eval_batch_size);
-        let made = interpolate::search(source, end, &images, settings, quiet)?;
-        let (network, digest) = interpolate::write(&args.out, &made, source, validation)?;
-        interpolate::print(&made.report)?;
+        let picked = self.picked(criticality)?;
+        let module = (*picked.first().context("the network has no such module")?).clone();
+        let scope = Scope::Modules(picked.iter().map(|row| row.module.clone()).collect());
+        let images = self.source.images(&sets.validation)?;
+        let (tuned, candidates) = self.candidates(&scope, mrc, (sets, &images), out)?;
+        let (network, digest) = tuned.write(out, self.source, &sets.validation)?;
+        finetune::print(&tuned.finetuned, &tuned.settings)?;
+        interpolate::print(&tuned.made.report)?;
 
-        let test = source.images(test)?;
-        let progress = Progress::new("test", 2 * test.set.len(), quiet);
-        let how = (&self.threat, args.eval_batch_size);
-        let result = compare([&source.network, &network], &test.set, how, &progress)?;
+        let test = self.source.images(&sets.test)?;
+        let progress = Progress::new("test", 2 * test.set.len(), self.args.machine.quiet);
+        let threat = self.args.test.spec(&self.threat);
+        let how = (&threat, self.args.eval_batch_size);
+        let result = compare([&self.source.network, &network], &test.set, how, &progress)?;
         drop(progress);
+        let sweep = &tuned.made.report;
         let parents =
-            [("mrc", mrc), ("finetuned", &tuned_digest), ("rift", &digest), ("data", &test.digest)];
-        let alpha = made.report.chosen;
+            [("mrc", mrc), ("finetuned", &tuned.digest), ("rift", &digest), ("data", &test.digest)];
         Ok(RiftReport {
-            module: module.clone(),
-            alpha,
+            module,
+            tuned: sweep.modules.clone(),
+            modules: self.in_network_order(criticality),
+            alpha: sweep.chosen,
+            verdict: sweep.verdict(),
+            points: sweep.points.clone(),
+            tolerance: sweep.tolerance,
+            candidates,
             split: test.split.to_string(),
             n: test.set.len(),
-            threat: self.threat.clone(),
-            seed: args.seed,
+            threat,
+            seed: self.seed,
             result,
+            settings: self.settings()?,
             lineage: self.lineage(&parents, &images),
             checkpoint: digest,
         })
+    }
+
+    /// Fine-tunes in every way that is to be tried; gives the best one and how each was judged.
+    fn candidates(
+        &self,
+        scope: &Scope,
+        mrc: &Digest,
+        (sets, validation): (&Sets, &Images),
+        out: &Path,
+    ) -> anyhow::Result<(Tuned, Vec<Candidate>)> {
+        let (args, source) = (self.args, self.source);
+        let train = source.images(&sets.train)?;
+        let way = args.way.settings(self.threat.clone(), args.eval_batch_size)?;
+        let tuning = Tuning { source, train: &train, validation, way, quiet: args.machine.quiet };
+        let paper = args.training.settings(scope.clone(), source.meta.arch.input, self.seed);
+        let Some(Search(pairs)) = &args.search else {
+            let tuned = tuning.tune(paper, mrc, out)?;
+            let candidates = tuned.candidate().map(|c| Candidate { chosen: true, ..c });
+            return Ok((tuned, candidates.into_iter().collect()));
+        };
+        let mut best: Option<Tuned> = None;
+        let mut candidates: Vec<Candidate> = Vec::with_capacity(pairs.len());
+        for (lr, epochs) in pairs.iter().copied() {
+            let folder = out.join("candidates").join(format!("lr-{lr}-epochs-{epochs}"));
+            let settings = FinetuneSettings { lr, epochs, ..paper.clone() };
+            let tuned = tuning.tune(settings, mrc, &folder)?;
+            atomic::write_json(&folder.join("sweep.json"), &tuned.made.report)?;
+            candidates.extend(tuned.candidate());
+            if choose(&candidates) == Some(candidates.len() - 1) {
+                best = Some(tuned);
+            }
+        }
+        if let Some(place) = choose(&candidates) {
+            candidates[place].chosen = true;
+        }
+        print_candidates(&candidates)?;
+        Ok((best.context("expected at least one way to search")?, candidates))
+    }
+
+    /// The rows as the network runs.
+    fn in_network_order(&self, criticality: &MrcReport) -> Vec<MrcRow> {
+        let row = |name: &str| criticality.rows.iter().find(|row| row.module == name).cloned();
+        self.source.network.graph().modules().filter_map(row).collect()
+    }
+
+    /// Every setting, as it is written into the report.
+    fn settings(&self) -> anyhow::Result<serde_json::Value> {
+        let args = self.args;
+        let ascent = args.ascent.settings(self.threat.clone(), args.eval_batch_size);
+        let way = args.way.settings(self.threat.clone(), args.eval_batch_size)?;
+        let input = self.source.meta.arch.input;
+        let training = args.training.settings(Scope::All, input, self.seed);
+        let settings = json!({
+            "seed": self.seed,
+            "limit": args.data.limit,
+            "threat": self.threat,
+            "test": args.test.spec(&self.threat),
+            "mrc": {
+                "images": args.mrc_limit,
+                "radius": ascent.radius,
+                "steps": ascent.steps,
+                "ascent": ascent.ascent,
+                "joint": ascent.joint,
+            },
+            "modules": if args.module.is_empty() {
+                json!({ "top": args.pick.top, "rank": format!("{:?}", args.pick.rank).to_lowercase() })
+            } else {
+                json!(args.module)
+            },
+            "finetune": training.describe(),
+            "search": args.search.as_ref().map(|search| &search.0),
+            "interpolate": { "alphas": way.alphas.to_string(), "refine": way.refine, "tolerance": way.tolerance },
+        });
+        // As it reads once it was written: a number may lose its last bit on the way.
+        Ok(serde_json::from_slice(&serde_json::to_vec(&settings)?)?)
     }
 
     fn lineage(
@@ -167,26 +351,50 @@ impl Run<'_> {
     }
 }
 
+fn print_candidates(candidates: &[Candidate]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{:>8} {:>6} {:>6} {:>8} {:>8}", "lr", "epochs", "alpha", "clean %", "robust %")?;
+    for candidate in candidates {
+        let Candidate { lr, epochs, alpha, clean, robust, chosen, .. } = candidate;
+        let [clean, robust] = [clean.percent(), robust.percent()];
+        let chosen = if *chosen { "  chosen" } else { "" };
+        writeln!(out, "{lr:>8} {epochs:>6} {alpha:>6} {clean:>8.2} {robust:>8.2}{chosen}")?;
+    }
+    Ok(())
+}
+
 fn print(report: &RiftReport) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let RiftReport { module, alpha, split, n, threat, result, .. } = report;
+    let RiftReport { tuned, module, alpha, split, n, threat, result, .. } = report;
+    let more = match tuned.len() {
+        0 | 1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
     writeln!(
         out,
-        "RiFT of {} at alpha {alpha}: {n} {split} images, {}",
+        "RiFT of {}{more} at alpha {alpha}: {n} {split} images, {}",
         module.module,
         threat.label()
     )?;
+    print_comparison(&mut out, result)
+}
+
+/// A row for clean and one for robust accuracy.
+pub(super) fn print_comparison(out: &mut impl Write, result: &Comparison) -> std::io::Result<()> {
     writeln!(out, "{:7} {:>36} {:>36}  change", "", "before", "after")?;
-    let mut row = |name, before: &Accuracy, after: &Accuracy, test: &PairedTest| {
+    let mut row = |name, [before, after]: [&Accuracy; 2], test: &PairedTest, range: &Interval| {
         let change = after.percent() - before.percent();
         let PairedTest { lost, gained, p_value } = test;
         let (before, after) = (before.to_string(), after.to_string());
+        let [lower, upper] = [range.lower * 100.0, range.upper * 100.0];
         writeln!(
             out,
-            "{name:7} {before:>36} {after:>36}  {change:+.2} points (+{gained} −{lost}, p {p_value:.3})"
+            "{name:7} {before:>36} {after:>36}  {change:+.2} points ({lower:+.2} to {upper:+.2}; +{gained} −{lost}, p {p_value:.3})"
         )
     };
-    let (before, after) = (&result.before, &result.after);
-    row("clean", &before.clean, &after.clean, &result.clean_test)?;
-    row("robust", &before.robust, &after.robust, &result.robust_test)
+    let Comparison { before, after, .. } = result;
+    let clean = [&before.clean, &after.clean];
+    row("clean", clean, &result.clean_test, &result.clean_change)?;
+    let robust = [&before.robust, &after.robust];
+    row("robust", robust, &result.robust_test, &result.robust_change)
 }

@@ -12,7 +12,7 @@ pub struct TorchError(String);
 
 impl TorchError {
     /// A node reads what this pass has not computed: the activations are another network's.
-    pub(super) fn missing(node: &str) -> Self {
+    pub(crate) fn missing(node: &str) -> Self {
         Self(format!("`{node}` reads a value that was not computed"))
     }
 }

@@ -66,11 +66,28 @@ impl Network {
         values[0] = Some(channels_last(images)?);
         let node = node.min(self.graph.nodes.len());
         self.run(&mut values, [0, node], mode)?;
-        let live = values.into_iter().enumerate().filter_map(|(place, tensor)| {
-            let value = place.checked_sub(1).map_or(Value::Input, Value::Node);
-            Some((value, tensor?))
-        });
-        Ok(Activations { node, values: live.collect() })
+        Ok(Activations { node, values: live(values) })
+    }
+
+    /// Runs from one cut to a later one: what [`forward_until`](Self::forward_until) gives there,
+    /// without running again what is before the first.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn forward_between(
+        &self,
+        activations: Activations,
+        node: usize,
+        mode: Mode,
+    ) -> Result<Activations, TorchError> {
+        let from = activations.node;
+        let node = node.clamp(from, self.graph.nodes.len());
+        let mut values = self.no_values();
+        for (value, tensor) in activations.values {
+            values[slot(value)] = Some(tensor);
+        }
+        self.run(&mut values, [from, node], mode)?;
+        Ok(Activations { node, values: live(values) })
     }
 
     /// Runs the nodes that `activations` leave over and gives the logits.
@@ -193,6 +210,15 @@ impl Network {
 struct Operand {
     tensor: Tensor,
     ours: bool,
+}
+
+/// The values that are still to be read.
+fn live(values: Vec<Option<Tensor>>) -> BTreeMap<Value, Tensor> {
+    let placed = values.into_iter().enumerate().filter_map(|(place, tensor)| {
+        let value = place.checked_sub(1).map_or(Value::Input, Value::Node);
+        Some((value, tensor?))
+    });
+    placed.collect()
 }
 
 /// The last value; [`Network::run`] has computed it.

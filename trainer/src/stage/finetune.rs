@@ -116,6 +116,19 @@ impl FinetuneSettings {
         }
     }
 
+    /// The settings as a report has them; what moves is said beside them.
+    pub fn describe(&self) -> serde_json::Value {
+        serde_json::json!({
+            "batch_norm": self.batch_norm,
+            "lr": self.lr,
+            "epochs": self.epochs,
+            "batch_size": self.batch,
+            "pad": self.augment.pad,
+            "flip": self.augment.flip,
+            "seed": self.seed,
+        })
+    }
+
     /// The learning rate of an epoch, from 0.
     fn lr_at(&self, epoch: usize) -> f64 {
         if 2 * epoch >= self.epochs { self.lr * 0.1 } else { self.lr }

@@ -16,7 +16,8 @@ use crate::data::ImageSet;
 use crate::network::{Network, NetworkError};
 use crate::record::Progress;
 
-/// Shares of the fine-tuned weights, rising, each once, from 0 to 1; 0 is always among them.
+/// Shares of the fine-tuned weights, rising, each once, from 0 on; 0 is always among them. Beyond 1
+/// they extrapolate, which has to be asked for.
 ///
 /// ```
 /// use rift_trainer::stage::interpolate::Alphas;
@@ -31,10 +32,24 @@ pub struct Alphas(Vec<f64>);
 
 /// A text that names no shares.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "invalid alphas `{0}`, expected numbers from 0 to 1, such as `0,0.5,1` or, in equal steps, `0,0.1..1`"
-)]
-pub struct AlphasError(String);
+pub enum AlphasError {
+    /// No list of shares.
+    #[error(
+        "invalid alphas `{text}`, expected numbers from 0 to {largest}, such as `0,0.5,1` or, in equal steps, `0,0.1..1`"
+    )]
+    Text {
+        /// The text.
+        text: String,
+        /// The largest share that may be.
+        largest: f64,
+    },
+    /// Beyond the fine-tuned weights, without having been asked to.
+    #[error("alphas `{0}` go beyond 1, which needs `--extrapolate`")]
+    Beyond(String),
+}
+
+/// So far beyond the fine-tuned weights that nothing there is of use.
+const LARGEST: f64 = 2.0;
 
 /// More points than this are a slip of the pen.
 const MOST: f64 = 1000.0;
@@ -48,6 +63,24 @@ impl Alphas {
     /// The values.
     pub fn values(&self) -> &[f64] {
         &self.0
+    }
+
+    /// Reads shares up to 2.
+    ///
+    /// # Errors
+    /// If the text names no shares.
+    pub fn extrapolating(text: &str) -> Result<Self, AlphasError> {
+        let invalid = || AlphasError::Text { text: text.to_owned(), largest: LARGEST };
+        let values = listed(text).ok_or_else(invalid)?;
+        if values.iter().all(|value| (0.0..=LARGEST).contains(value)) {
+            Ok(Self::of(values))
+        } else {
+            Err(invalid())
+        }
+    }
+
+    fn largest(&self) -> f64 {
+        self.0.last().copied().unwrap_or(0.0).max(1.0)
     }
 
     fn of(mut values: Vec<f64>) -> Self {
@@ -67,36 +100,39 @@ fn rounded(value: f64) -> f64 {
     (value * 1e9).round() / 1e9
 }
 
+/// The numbers of a list whose last may stand for equal steps.
+fn listed(text: &str) -> Option<Vec<f64>> {
+    let (listed, last) = match text.split_once("..") {
+        Some((listed, last)) => (listed, Some(last.trim().parse::<f64>().ok()?)),
+        None => (text, None),
+    };
+    let mut values = listed
+        .split(',')
+        .map(|value| value.trim().parse::<f64>().ok())
+        .collect::<Option<Vec<_>>>()?;
+    if let Some(last) = last {
+        let [.., first, second] = values[..] else { return None };
+        let step = second - first;
+        let steps = (last - first) / step;
+        if !(step > 0.0 && (1.0..=MOST).contains(&steps)) {
+            return None;
+        }
+        let more = (2..=(steps + 1e-9) as usize).map(|i| rounded(first + step * i as f64));
+        values.extend(more.collect::<Vec<_>>());
+    }
+    Some(values)
+}
+
 impl FromStr for Alphas {
     type Err = AlphasError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || AlphasError(text.to_owned());
-        let (listed, last) = match text.split_once("..") {
-            Some((listed, last)) => {
-                (listed, Some(last.trim().parse::<f64>().map_err(|_| invalid())?))
-            }
-            None => (text, None),
-        };
-        let mut values = listed
-            .split(',')
-            .map(|value| value.trim().parse::<f64>().map_err(|_| invalid()))
-            .collect::<Result<Vec<_>, _>>()?;
-        if let Some(last) = last {
-            let [.., first, second] = values[..] else { return Err(invalid()) };
-            let step = second - first;
-            let steps = (last - first) / step;
-            if !(step > 0.0 && (1.0..=MOST).contains(&steps)) {
-                return Err(invalid());
-            }
-            let more = (2..=(steps + 1e-9) as usize).map(|i| rounded(first + step * i as f64));
-            values.extend(more.collect::<Vec<_>>());
+        let error = || AlphasError::Text { text: text.to_owned(), largest: 1.0 };
+        let alphas = Self::extrapolating(text).map_err(|_| error())?;
+        if alphas.largest() > 1.0 {
+            return Err(AlphasError::Beyond(text.to_owned()));
         }
-        if values.iter().all(|value| (0.0..=1.0).contains(value)) {
-            Ok(Self::of(values))
-        } else {
-            Err(invalid())
-        }
+        Ok(alphas)
     }
 }
 
@@ -143,13 +179,16 @@ pub enum SweepError {
 
 /// `θ = (1 − α) θ_from + α θ_to`, for weights and running statistics alike.
 ///
-/// The arithmetic is in `f64`, so that what both ends agree on stays as it is, bit for bit.
+/// The arithmetic is in `f64`, so that what both ends agree on stays as it is, bit for bit. A variance
+/// that would fall below 0 beyond the fine-tuned end is 0.
 pub fn blend(from: &TensorMap, to: &TensorMap, alpha: f64) -> TensorMap {
     let between = |a: f32, b: f32| ((1.0 - alpha) * f64::from(a) + alpha * f64::from(b)) as f32;
     from.iter()
         .filter_map(|(name, a)| {
             let b = to.get(name).filter(|b| b.shape() == a.shape())?;
-            Some((name.clone(), Zip::from(a).and(b).map_collect(|a, b| between(*a, *b))))
+            let floor = if name.ends_with(".running_var") { 0.0 } else { f32::NEG_INFINITY };
+            let blended = Zip::from(a).and(b).map_collect(|a, b| between(*a, *b).max(floor));
+            Some((name.clone(), blended))
         })
         .collect()
 }
@@ -192,7 +231,7 @@ pub fn interpolate(
     }
     let chosen = way.chosen();
     for alpha in [chosen - settings.refine, chosen + settings.refine].map(rounded) {
-        if (0.0..=1.0).contains(&alpha) {
+        if (0.0..=settings.alphas.largest()).contains(&alpha) {
             way.visit(alpha)?;
         }
     }
@@ -253,6 +292,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
+    use crate::stage::finetune::{FinetuneSettings, Scope, finetune};
     use crate::stage::fixture;
 
     const INPUT: [usize; 3] = [3, 12, 12];
@@ -328,8 +368,51 @@ mod tests {
         assert_eq!(alphas("0.7, 0.2,0.2"), [0.0, 0.2, 0.7]);
         assert_eq!(alphas("0.1,0.4..0.9"), [0.0, 0.1, 0.4, 0.7]);
         assert_eq!("0,0.5,1".parse::<Alphas>().unwrap().to_string(), "0,0.5,1");
-        for text in ["", "x", "1.5", "-0.1", "0..1", "0,0..1", "1,0.5..0", "0,1e-9..1", "nan"] {
+        for text in ["", "x", "-0.1", "0..1", "0,0..1", "1,0.5..0", "0,1e-9..1", "nan", "2.1"] {
             assert!(text.parse::<Alphas>().is_err(), "{text}");
+            assert!(Alphas::extrapolating(text).is_err(), "{text}");
         }
+        let beyond = "0,0.5..1.5".parse::<Alphas>().unwrap_err().to_string();
+        assert!(beyond.contains("needs `--extrapolate`"), "{beyond}");
+        let beyond = Alphas::extrapolating("0,0.5..1.5").unwrap();
+        assert_eq!(beyond.values(), [0.0, 0.5, 1.0, 1.5]);
+    }
+
+    #[test]
+    fn goes_beyond_the_fine_tuned_end_without_negative_variances() {
+        let [from, mut to] = [1, 2].map(|seed| network(seed).state().unwrap());
+        to.get_mut("bn1.running_var").unwrap().fill(0.1);
+        let far = blend(&from, &to, 1.5);
+        assert!(far["bn1.running_var"].iter().all(|variance| *variance == 0.0));
+        let name = "layer1.0.conv1.weight";
+        let expected = &to[name] * 1.5 - &from[name] * 0.5;
+        assert!(far[name].iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6));
+        // The end is the best there is, so the way beyond it is searched, too.
+        let settings = SweepSettings {
+            alphas: Alphas::extrapolating("0,1,1.5").unwrap(),
+            ..settings("0", 1.0)
+        };
+        let images = fixture::images(12, INPUT, 4);
+        let found = interpolate(&network(1), &to, &images, &settings, &Progress::hidden()).unwrap();
+        assert!(found.points.iter().any(|point| point.alpha == 1.5));
+        assert!(found.points.iter().all(|point| point.alpha <= 1.5));
+    }
+
+    #[test]
+    fn stays_at_the_start_where_every_other_point_is_worse() {
+        // A network that knows its images, and one that knows nothing.
+        let start = network(1);
+        let images = fixture::images(40, INPUT, 4);
+        let tune = FinetuneSettings { lr: 0.1, ..FinetuneSettings::paper(Scope::All, INPUT) };
+        let tune = FinetuneSettings { batch: 10, epochs: 4, ..tune };
+        let bar = Progress::hidden();
+        let tuned = finetune(&start, [&images, &images], &tune, &bar).unwrap();
+        start.set_state(&tuned.state).unwrap();
+        let mut to = network(2).state().unwrap();
+        to.get_mut("linear.bias").unwrap().fill(f32::NAN);
+        let found = interpolate(&start, &to, &images, &settings("0,0.5,1", 0.001), &bar).unwrap();
+        assert!(found.points[0].clean.fraction > 0.5, "{:?}", found.points[0]);
+        assert_eq!(found.chosen, 0.0);
+        assert_eq!(found.state, tuned.state, "bit for bit");
     }
 }

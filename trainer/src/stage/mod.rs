@@ -1,5 +1,6 @@
 //! The pipeline, in order.
 
+pub mod ablate;
 mod evaluate;
 pub mod finetune;
 pub mod interpolate;

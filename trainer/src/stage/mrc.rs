@@ -1,35 +1,41 @@
 //! Module robust criticality: how much robustness hangs on one layer's weights.
 //!
-//! The adversarial images are made once, at the network's own weights, and stay as they are. Then
-//! the weights `w` of one module after the other go up the mean loss on these images,
+//! The weights `w` of one module after the other go up the mean loss on adversarial images, within
+//! a ball,
 //!
 //! ```text
 //! δ ← project(δ + η ∇ / ‖∇‖_F),   ‖δ‖_F ≤ ε ‖w‖_F,
 //! ```
 //!
-//! and the criticality is the largest rise of the loss on the way. Batch normalisation stays in
-//! evaluation mode and nothing else moves, so the activations that enter the module are the same in
-//! every pass: they are computed once and only the rest of the network is run again.
+//! and the criticality is the largest rise of the loss on the way. The projection comes after every
+//! step, as in the paper; [`Ascent::Reference`] projects once an epoch, as its code.
 //!
-//! The projection comes after every step, as in the paper; the reference implementation projects
-//! once an epoch and lets the weights run off in between.
+//! The adversarial images are made once, at the network's own weights, as in the paper's algorithm
+//! and its code; [`MrcSettings::joint`] makes them anew for every perturbation, as the definition
+//! asks.
+//!
+//! # Cost
+//! Batch normalisation stays in evaluation mode and nothing but the module moves. So the activations
+//! that enter it are the same in every pass: they are computed once, going on from those of the
+//! module before, and only the rest of the network is run again. The gradient at the network's own
+//! weights, with which every ascent begins, comes from one pass for all modules.
 //!
 //! # References
 //! Robust Critical Fine-Tuning, arXiv 2308.02533, definition 3.1 and algorithm 1.
 
-use rift_models::arch::{Role, UnknownModule};
-use rift_models::artifact::MrcRow;
+mod ascent;
+mod pass;
+
+use rift_models::arch::UnknownModule;
+use rift_models::artifact::{Ascent, MrcRow, rank_correlation};
 use rift_models::threat::{AttackSpec, NoiseKey};
-use tch::{Kind, Reduction, Tensor};
 
 use crate::attack::craft;
 use crate::data::{Batch, ImageSet};
-use crate::network::{Activations, Mode, Network, TorchError, cross_entropy};
+use crate::network::{Network, TorchError};
 use crate::record::Progress;
 
-/// The length of one ascent step, as a share of the ball's radius: a quarter reaches the border in
-/// four of the paper's ten steps and leaves six to follow it.
-const STEP: f64 = 0.25;
+use pass::{Attacked, Prefix, Stage};
 
 /// How criticality is measured.
 #[derive(Clone, Debug)]
@@ -38,8 +44,14 @@ pub struct MrcSettings {
     pub threat: AttackSpec,
     /// Radius of the weight ball relative to the weights' Frobenius norm (the paper's ε, 0.1).
     pub radius: f64,
-    /// Ascent steps (the paper's T, 10), each along the gradient over all images.
+    /// Ascent steps (the paper's T, 10): along the gradient over all images, or epochs over them.
     pub steps: usize,
+    /// How the weights go up.
+    pub ascent: Ascent,
+    /// Whether the adversarial images are made anew for every perturbation.
+    pub joint: bool,
+    /// Whether to measure on each half of the images too, for their rank correlation.
+    pub halves: bool,
     /// Images in one pass.
     pub batch: usize,
     /// Memory for activations; beyond it they are computed again in every pass.
@@ -55,6 +67,8 @@ pub struct Criticality {
     pub robust_accuracy: f64,
     /// A row for each module, in the order in which they were asked for.
     pub rows: Vec<MrcRow>,
+    /// The rank correlation between the two halves of the images, where it was asked for.
+    pub halves: Option<f64>,
 }
 
 /// Criticality that cannot be measured.
@@ -72,6 +86,9 @@ pub enum MrcError {
         /// The module.
         module: String,
     },
+    /// Too few images for two halves.
+    #[error("expected at least 2 images for two halves, found {0}")]
+    Halves(usize),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
@@ -86,7 +103,8 @@ impl From<tch::TchError> for MrcError {
 impl MrcSettings {
     /// The number of images that pass through the network, for a progress bar.
     pub fn images(&self, n: usize, modules: usize) -> usize {
-        n * (1 + modules * self.steps)
+        let times = if self.halves { 2 } else { 1 };
+        n * (1 + times * modules * self.steps)
     }
 }
 
@@ -108,222 +126,80 @@ pub fn measure(
         .map(|module| network.graph().module(module))
         .collect::<Result<Vec<usize>, _>>()?;
     progress.say("attacking");
-    let batches = adversarial(network, images, settings, progress)?;
+    // Two halves need two batches.
+    let batch = if settings.halves { settings.batch.min(images.len() / 2) } else { settings.batch };
+    if batch == 0 && settings.halves {
+        return Err(MrcError::Halves(images.len()));
+    }
+    let batches = attacked(network, images, (settings, batch), progress)?;
     let network = network.copy()?;
-    let stage = Stage { network: &network, batches: &batches, n: images.len(), settings, progress };
-    let start = tch::no_grad(|| stage.pass(&[], 0, None))?;
-    if !start.loss.is_finite() {
-        return Err(MrcError::NotFinite(start.loss));
-    }
-    let mut rows = Vec::with_capacity(nodes.len());
-    for (module, node) in modules.iter().zip(nodes) {
-        progress.say(*module);
-        rows.push(stage.module(module, node, &start)?);
-    }
-    Ok(Criticality { loss: start.loss, robust_accuracy: start.accuracy, rows })
+    let stage = Stage { network: &network, batches: &batches, settings, progress };
+    let (start, rows) = all(&stage, &nodes)?;
+    let halves = match settings.halves {
+        true => halves(&stage, &nodes)?,
+        false => None,
+    };
+    Ok(Criticality { loss: start.0, robust_accuracy: start.1, rows, halves })
 }
 
 /// The images of a set, attacked at the network's weights.
-fn adversarial(
+fn attacked(
     network: &Network,
     images: &ImageSet,
-    settings: &MrcSettings,
+    (settings, batch): (&MrcSettings, usize),
     progress: &Progress,
-) -> Result<Vec<Batch>, TorchError> {
-    let key = NoiseKey { seed: settings.threat.seed, attack: "pgd", restart: 0 };
+) -> Result<Vec<Attacked>, TorchError> {
+    let key = noise(settings);
     images
-        .batches(settings.batch, None)
-        .map(|batch| {
-            let batch = batch?;
-            let images = craft(network, &batch, &settings.threat, &key)?;
-            progress.advance(batch.indices.len());
-            Ok(Batch { images, ..batch })
+        .batches(batch, None)
+        .map(|clean| {
+            let clean = clean?;
+            let images = craft(network, &clean, &settings.threat, &key)?;
+            progress.advance(clean.indices.len());
+            let labels = clean.labels.shallow_clone();
+            let adversarial = Batch { images, labels, indices: clean.indices.clone() };
+            Ok(Attacked { clean, adversarial })
         })
         .collect()
 }
 
-/// What all modules share.
-struct Stage<'a> {
-    network: &'a Network,
-    batches: &'a [Batch],
-    n: usize,
-    settings: &'a MrcSettings,
-    progress: &'a Progress,
+/// The noise of the attack: the same for every perturbation.
+fn noise(settings: &MrcSettings) -> NoiseKey {
+    NoiseKey { seed: settings.threat.seed, attack: "pgd", restart: 0 }
 }
 
-/// The network on all adversarial images.
-struct Pass {
-    /// Mean loss.
-    loss: f64,
-    accuracy: f64,
-    /// The summed loss's gradient with respect to the module's weight, where it was asked for.
-    gradient: Option<Tensor>,
+/// Loss and accuracy before any perturbation, and a row for each node.
+fn all(stage: &Stage<'_>, nodes: &[usize]) -> Result<((f64, f64), Vec<MrcRow>), MrcError> {
+    let start = stage.start(nodes)?;
+    if !start.loss.is_finite() {
+        return Err(MrcError::NotFinite(start.loss));
+    }
+    // In network order, so that the activations of one module lead to those of the next.
+    let mut order: Vec<usize> = (0..nodes.len()).collect();
+    order.sort_by_key(|place| nodes[*place]);
+    let mut prefix = Prefix::default();
+    let mut rows = Vec::with_capacity(nodes.len());
+    for place in order {
+        let node = nodes[place];
+        stage.progress.say(stage.network.graph().nodes[node].name.clone());
+        rows.push((place, stage.module(node, &start, &mut prefix)?));
+    }
+    rows.sort_by_key(|(place, _)| *place);
+    Ok(((start.loss, start.accuracy), rows.into_iter().map(|(_, row)| row).collect()))
 }
 
-impl Stage<'_> {
-    fn module(&self, module: &str, node: usize, start: &Pass) -> Result<MrcRow, MrcError> {
-        let mut row = MrcRow {
-            module: module.to_owned(),
-            weights: 0,
-            mrc: 0.0,
-            robust_accuracy_drop: 0.0,
-            step: 0,
-        };
-        let parameter = self.network.graph().parameter_of(node, Role::Weight);
-        let Some(weight) = parameter.and_then(|p| self.network.tensor(&p.name)) else {
-            return Ok(row);
-        };
-        row.weights = weight.numel();
-        let original = weight.f_detach()?.f_to_dtype(Kind::Float, false, true)?;
-        self.network.train_where(|p| p.node == node && p.spec.role == Role::Weight)?;
-        let prefix = tch::no_grad(|| self.prefix(node))?;
-        let ascended = self.ascend(&mut row, [weight, &original], (&prefix, node), start);
-        tch::no_grad(|| weight.shallow_clone().f_copy_(&original))?;
-        self.network.freeze()?;
-        ascended?;
-        Ok(row)
+/// The rank correlation between the first and the second half of the batches.
+fn halves(stage: &Stage<'_>, nodes: &[usize]) -> Result<Option<f64>, MrcError> {
+    let (first, second) = stage.batches.split_at(stage.batches.len() / 2);
+    let mut values = Vec::with_capacity(2);
+    for batches in [first, second] {
+        let (_, rows) = all(&Stage { batches, ..*stage }, nodes)?;
+        values.push(rows.into_iter().map(|row| row.mrc).collect::<Vec<f64>>());
     }
-
-    /// The activations that enter the node, for as many batches as there is memory for.
-    fn prefix(&self, node: usize) -> Result<Vec<Activations>, TorchError> {
-        let mut kept = Vec::new();
-        let mut bytes = 0;
-        for batch in self.batches {
-            let activations = self.network.forward_until(&batch.images, node, Mode::Eval)?;
-            bytes += activations.values().values().map(|t| t.numel() * 4).sum::<usize>();
-            if bytes > self.settings.cache_bytes {
-                break;
-            }
-            kept.push(activations);
-        }
-        Ok(kept)
-    }
-
-    /// Goes up the loss within the ball around `original` and records the largest rise.
-    fn ascend(
-        &self,
-        row: &mut MrcRow,
-        [weight, original]: [&Tensor; 2],
-        (prefix, node): (&[Activations], usize),
-        start: &Pass,
-    ) -> Result<(), MrcError> {
-        let radius = self.settings.radius * length(original)?;
-        let mut gradient = match self.settings.steps {
-            0 => None,
-            _ => self.pass(prefix, node, Some(weight))?.gradient,
-        };
-        let mut judged = 0;
-        for step in 1..=self.settings.steps {
-            self.progress.advance(self.n);
-            let Some(direction) = gradient.take() else { continue };
-            match climb([weight, original], &direction, radius)? {
-                Climb::Up => {}
-                // Nowhere to go from here; what was found so far stands.
-                Climb::Flat => {
-                    judged += 1;
-                    continue;
-                }
-                Climb::Lost => continue,
-            }
-            let last = step == self.settings.steps;
-            let pass = if last {
-                tch::no_grad(|| self.pass(prefix, node, None))?
-            } else {
-                self.pass(prefix, node, Some(weight))?
-            };
-            if !pass.loss.is_finite() {
-                continue;
-            }
-            judged += 1;
-            if pass.loss - start.loss > row.mrc {
-                row.mrc = pass.loss - start.loss;
-                row.robust_accuracy_drop = start.accuracy - pass.accuracy;
-                row.step = step;
-            }
-            gradient = pass.gradient;
-        }
-        // A module that breaks the network at once must not pass for the least critical one.
-        if judged == 0 && self.settings.steps > 0 {
-            return Err(MrcError::Lost { module: row.module.clone() });
-        }
-        Ok(())
-    }
-
-    /// Runs the network from `node` on over all batches.
-    fn pass(
-        &self,
-        prefix: &[Activations],
-        node: usize,
-        weight: Option<&Tensor>,
-    ) -> Result<Pass, TorchError> {
-        let (mut loss, mut correct) = (0.0, 0);
-        let mut gradient: Option<Tensor> = None;
-        for (index, batch) in self.batches.iter().enumerate() {
-            let logits = if let Some(activations) = prefix.get(index) {
-                self.network.forward_from(activations, Mode::Eval)?
-            } else {
-                let before = || self.network.forward_until(&batch.images, node, Mode::Eval);
-                self.network.forward_from(&tch::no_grad(before)?, Mode::Eval)?
-            };
-            let sum = cross_entropy(&logits, &batch.labels, Reduction::Sum)?;
-            if let Some(weight) = weight {
-                let grown = Tensor::f_run_backward(&[&sum], &[weight], false, false)?;
-                gradient = match (gradient.take(), grown.into_iter().next()) {
-                    (Some(mut total), Some(more)) => Some(total.f_add_(&more)?),
-                    (total, more) => more.or(total),
-                };
-            }
-            loss += sum.f_double_value(&[])?;
-            let right = logits.f_argmax(1, false)?.f_eq_tensor(&batch.labels)?;
-            correct += right.f_sum(Kind::Int64)?.f_int64_value(&[])?;
-        }
-        let n = self.n as f64;
-        Ok(Pass { loss: loss / n, accuracy: correct as f64 / n, gradient })
-    }
+    Ok(rank_correlation(&values[0], &values[1]))
 }
 
-/// What became of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Climb {
-    /// The weights moved.
-    Up,
-    /// The gradient or the ball is zero: the weights are where they were.
-    Flat,
-    /// The gradient is not finite: the weights are where they were.
-    Lost,
-}
-
-/// Moves `weight` one step along `direction` and back into the ball of `radius` around
-/// `original`.
-fn climb(
-    [weight, original]: [&Tensor; 2],
-    direction: &Tensor,
-    radius: f64,
-) -> Result<Climb, TorchError> {
-    let slope = length(direction)?;
-    if !slope.is_finite() {
-        return Ok(Climb::Lost);
-    }
-    if slope == 0.0 || radius == 0.0 {
-        return Ok(Climb::Flat);
-    }
-    tch::no_grad(|| {
-        // In `f64`, where the reciprocal of a confident network's gradient does not overflow.
-        let step = direction.f_to_kind(Kind::Double)?.f_mul_scalar_(STEP * radius / slope)?;
-        let mut delta = weight.f_sub(original)?.f_to_kind(Kind::Double)?.f_add_(&step)?;
-        let far = length(&delta)?;
-        if far > radius {
-            delta = delta.f_mul_scalar_(radius / far)?;
-        }
-        weight.shallow_clone().f_copy_(&delta.f_add_(original)?)?;
-        Ok(Climb::Up)
-    })
-}
-
-/// The Frobenius norm, summed in `f64`.
-fn length(tensor: &Tensor) -> Result<f64, TorchError> {
-    Ok(tensor.f_detach()?.f_to_kind(Kind::Double)?.f_norm()?.f_double_value(&[])?)
-}
-
+#[cfg(test)]
+mod closed_form_tests;
 #[cfg(test)]
 mod tests;

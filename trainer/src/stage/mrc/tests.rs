@@ -1,6 +1,7 @@
 use rift_models::arch::ArchSpec;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
+use super::ascent::{Climb, climb, length, project};
 use super::*;
 use crate::network::to_vec;
 use crate::stage::fixture;
@@ -10,6 +11,9 @@ fn settings() -> MrcSettings {
         threat: AttackSpec { steps: 2, ..AttackSpec::paper() },
         radius: 0.1,
         steps: 4,
+        ascent: Ascent::Normalized,
+        joint: false,
+        halves: false,
         batch: 16,
         cache_bytes: 1 << 30,
     }
@@ -30,6 +34,12 @@ fn all(network: &Network, settings: &MrcSettings) -> Criticality {
 fn leaves_every_weight_as_it_was_and_repeats_itself() {
     let network = network();
     let before = network.state().unwrap();
+    for ascent in [Ascent::Reference, Ascent::Normalized] {
+        for joint in [true, false] {
+            let all = all(&network, &MrcSettings { ascent, joint, steps: 2, ..settings() });
+            assert!(all.rows.iter().all(|row| row.mrc > 0.0), "{ascent}, {joint}: {all:?}");
+        }
+    }
     let first = all(&network, &settings());
     assert_eq!(network.state().unwrap(), before);
     assert_eq!(all(&network, &settings()), first);
@@ -45,6 +55,53 @@ fn leaves_every_weight_as_it_was_and_repeats_itself() {
             assert_eq!(alone.rows[0], *row);
         }
     }
+}
+
+#[test]
+fn the_kept_activations_change_nothing() {
+    let network = network();
+    for ascent in [Ascent::Normalized, Ascent::Reference] {
+        // With room for all batches, for some of them, and for none.
+        let [all, some, none] = [1 << 30, 20_000, 0].map(|cache_bytes| {
+            all(&network, &MrcSettings { cache_bytes, ascent, batch: 5, ..settings() })
+        });
+        for others in [some, none] {
+            for (a, b) in all.rows.iter().zip(others.rows) {
+                assert!((a.mrc - b.mrc).abs() <= 1e-6, "{ascent}: {a:?} {b:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn attacks_that_follow_the_weights_find_no_less() {
+    let network = network();
+    // Without a step the images are the same, whatever the weights.
+    let still = AttackSpec { steps: 0, ..AttackSpec::paper() };
+    let [fixed, joint] = [false, true]
+        .map(|joint| all(&network, &MrcSettings { joint, threat: still.clone(), ..settings() }));
+    for (a, b) in fixed.rows.iter().zip(&joint.rows) {
+        assert!((a.mrc - b.mrc).abs() <= 1e-6, "{a:?} {b:?}");
+    }
+    let [fixed, joint] =
+        [false, true].map(|joint| all(&network, &MrcSettings { joint, ..settings() }));
+    assert_eq!(fixed.loss, joint.loss);
+    let more = fixed.rows.iter().zip(&joint.rows).filter(|(a, b)| b.mrc > a.mrc).count();
+    assert!(2 * more > fixed.rows.len(), "{fixed:?} {joint:?}");
+}
+
+#[test]
+fn two_halves_are_measured_apart() {
+    let network = network();
+    let found = all(&network, &MrcSettings { halves: true, batch: 6, ..settings() });
+    let correlation = found.halves.unwrap();
+    assert!((-1.0..=1.0).contains(&correlation) && correlation > 0.3, "{correlation}");
+    let whole = all(&network, &MrcSettings { batch: 6, ..settings() });
+    assert_eq!((whole.rows, whole.halves), (found.rows, None));
+    let one = fixture::images(1, [3, 12, 12], 4);
+    let settings = MrcSettings { halves: true, ..settings() };
+    let error = measure(&network, &one, &[], &settings, &Progress::hidden());
+    assert!(matches!(error, Err(MrcError::Halves(1))));
 }
 
 #[test]
@@ -80,7 +137,8 @@ fn the_weights_stay_in_the_ball_and_reach_its_border() {
     for step in 1..=20 {
         // Uphill at first, then anywhere.
         let direction = draw(if step < 6 { 1 } else { step });
-        assert_eq!(climb([&weight, &original], &direction, radius).unwrap(), Climb::Up);
+        let lengths = [radius / 4.0, radius];
+        assert_eq!(climb([&weight, &original], &direction, lengths).unwrap(), Climb::Up);
         let far = length(&(&weight - &original)).unwrap();
         assert!(far <= radius * (1.0 + 1e-5), "step {step}: {far} beyond {radius}");
         if (4..6).contains(&step) {
@@ -91,9 +149,16 @@ fn the_weights_stay_in_the_ball_and_reach_its_border() {
     for (direction, expected) in
         [(weight.zeros_like(), Climb::Flat), (weight.full_like(f64::NAN), Climb::Lost)]
     {
-        assert_eq!(climb([&weight, &original], &direction, radius).unwrap(), expected);
+        let lengths = [radius / 4.0, radius];
+        assert_eq!(climb([&weight, &original], &direction, lengths).unwrap(), expected);
     }
     assert_eq!(to_vec(&weight).unwrap(), before);
+    // From far outside, onto the border; from nowhere, nowhere.
+    let far = &original * 3.0;
+    assert!(project([&far, &original], radius).unwrap());
+    let left = length(&(&far - &original)).unwrap();
+    assert!((left / radius - 1.0).abs() < 1e-5, "{left} {radius}");
+    assert!(!project([&original.full_like(f64::NAN), &original], radius).unwrap());
 }
 
 #[test]
@@ -103,6 +168,11 @@ fn a_module_that_breaks_the_network_is_not_the_least_critical() {
     let wild = MrcSettings { radius: 1e60, ..settings() };
     let error = measure(&network, &images, &["linear"], &wild, &Progress::hidden());
     assert!(matches!(&error, Err(MrcError::Lost { module }) if module == "linear"), "{error:?}");
+    // Half as far, until it is not too far.
+    let far = MrcSettings { radius: 1e39, steps: 8, ..settings() };
+    let row = measure(&network, &images, &["linear"], &far, &Progress::hidden());
+    let row = row.map(|found| found.rows[0].clone());
+    assert!(matches!(&row, Ok(row) if row.rejected > 0 && row.mrc > 0.0), "{row:?}");
     let mut state = network.state().unwrap();
     state.get_mut("linear.bias").unwrap().fill(f32::NAN);
     network.set_state(&state).unwrap();

@@ -1,0 +1,142 @@
+//! Fine-tuning and the way back: what `rift` and `ablate` share.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use clap::Args;
+use rift_models::artifact::{Checkpoint, Digest};
+use rift_models::dataset::Dataset;
+use rift_models::threat::AttackSpec;
+
+use super::interpolate::{End, Made};
+use super::source::{Images, Source};
+use super::{finetune, interpolate};
+use crate::network::Network;
+use crate::stage::finetune::{FinetuneSettings, Finetuned};
+use crate::stage::interpolate::SweepSettings;
+use crate::stage::rift::Candidate;
+
+/// The fine-tuned weights in a run's folder.
+pub(super) const FINETUNED: &str = "finetuned.safetensors";
+
+/// What does not change from one fine-tuning to the next.
+pub(super) struct Tuning<'a> {
+    pub(super) source: &'a Source,
+    pub(super) train: &'a Images,
+    pub(super) validation: &'a Images,
+    pub(super) way: SweepSettings,
+    pub(super) quiet: bool,
+}
+
+/// A fine-tuned network and the point chosen on the way to it.
+pub(super) struct Tuned {
+    pub(super) settings: FinetuneSettings,
+    pub(super) finetuned: Finetuned,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) digest: Digest,
+    pub(super) made: Made,
+}
+
+impl Tuning<'_> {
+    /// Fine-tunes, writes `finetuned.safetensors` into `out` and chooses α.
+    pub(super) fn tune(
+        &self,
+        settings: FinetuneSettings,
+        mrc: &Digest,
+        out: &Path,
+    ) -> anyhow::Result<Tuned> {
+        let sets = [self.train, self.validation];
+        let how = (&settings, Some(mrc.clone()));
+        let (finetuned, checkpoint) = finetune::checkpoint(self.source, sets, how, self.quiet)?;
+        let digest = checkpoint.write(&out.join(FINETUNED))?;
+        let end = End { checkpoint: &checkpoint, digest: &digest };
+        let way = self.way.clone();
+        let made = interpolate::search(self.source, end, self.validation, way, self.quiet)?;
+        Ok(Tuned { settings, finetuned, checkpoint, digest, made })
+    }
+}
+
+impl Tuned {
+    /// Writes `finetuned.safetensors`, `sweep.json`, `rift.safetensors` and its probe; gives the
+    /// network at the chosen point and its digest.
+    pub(super) fn write(
+        &self,
+        out: &Path,
+        source: &Source,
+        validation: &Dataset,
+    ) -> anyhow::Result<(Network, Digest)> {
+        self.checkpoint.write(&out.join(FINETUNED))?;
+        interpolate::write(out, &self.made, source, validation)
+    }
+
+    /// How it was judged.
+    pub(super) fn candidate(&self) -> Option<Candidate> {
+        let choice = self.made.report.choice()?;
+        Some(Candidate {
+            lr: self.settings.lr,
+            epochs: self.settings.epochs,
+            best_epoch: self.finetuned.best,
+            alpha: choice.alpha,
+            clean: choice.clean,
+            robust: choice.robust,
+            chosen: false,
+        })
+    }
+}
+
+/// Learning rates with their epochs.
+///
+/// `0.001x10,0.01x5` is 10 epochs at 0.001, or 5 at 0.01.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Search(pub(super) Vec<(f64, usize)>);
+
+impl FromStr for Search {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let one = |part: &str| {
+            let (lr, epochs) = part.trim().split_once('x')?;
+            let lr = lr.parse::<f64>().ok().filter(|lr| lr.is_finite() && *lr > 0.0)?;
+            Some((lr, epochs.parse().ok().filter(|epochs| *epochs > 0)?))
+        };
+        let pairs: Option<Vec<_>> = text.split(',').map(one).collect();
+        pairs.map(Self).ok_or_else(|| {
+            format!("expected learning rates and epochs, such as `0.001x10,0.01x5`, found `{text}`")
+        })
+    }
+}
+
+/// The attack of the final figures, where it is not that of the search.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct TestArgs {
+    /// Gradient steps of the attack on the test images; by default `--steps`.
+    #[arg(long, value_name = "N", env = "RIFT_TEST_STEPS")]
+    test_steps: Option<usize>,
+    /// Random starts of the attack on the test images, of which the worst counts.
+    #[arg(long, value_name = "N", default_value_t = 1, env = "RIFT_TEST_RESTARTS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    test_restarts: usize,
+}
+
+impl TestArgs {
+    /// The attack on the test images.
+    pub(super) fn spec(&self, search: &AttackSpec) -> AttackSpec {
+        AttackSpec {
+            steps: self.test_steps.unwrap_or(search.steps),
+            restarts: self.test_restarts,
+            ..search.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_are_pairs() {
+        assert_eq!("0.001x10, 1e-2x5".parse(), Ok(Search(vec![(1e-3, 10), (1e-2, 5)])));
+        for text in ["", "0.1", "0.1x", "x5", "0x5", "0.1x0", "0.1x2x3", "nanx1", "0.1x1,"] {
+            assert!(text.parse::<Search>().is_err(), "{text}");
+        }
+    }
+}
