@@ -6,3 +6,4 @@ mod data;
 mod disk;
 mod files;
 mod settings;
+mod stages;

@@ -87,12 +87,32 @@ def report(arch, rounds):
         print(row, flush=True)
 
 
+def criticality(arguments):
+    """Prints what the criticality of all modules of ResNet-18 costs beside the reference's way."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "criticality.json"
+        command = [PROGRAMS / "rift-trainer", "bench-criticality", "--arch", "resnet18", "--quiet"]
+        command += ["--limit", arguments.criticality, "--batch-size", arguments.criticality]
+        call([*command, "--threads", arguments.threads, "--repeat", "1", "--json", path])
+        found = json.loads(path.read_text())
+    ours, reference = found["seconds"][0], found["reference_seconds"][0]
+    met = "met" if found["ratio"] >= 2.5 else "missed"
+    print(
+        f"resnet18  criticality, {found['modules']} modules, {found['n']} images: {ours:.1f} s; the whole "
+        f"network in every pass, as the reference: {reference:.1f} s; {found['ratio']:.2f} times less  "
+        f"target 2.5: {met}"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--batch", type=int, default=64, help="images in a batch of trainer and PyTorch")
     parser.add_argument("--archs", default="resnet20,resnet18")
+    parser.add_argument(
+        "--criticality", type=int, default=32, help="images for the cost of criticality; 0 leaves it out"
+    )
     arguments = parser.parse_args()
     if not PEERS.exists():
         print("skipped: PyTorch beside it, for there is no .peers: tests/peers/setup.sh makes it")
@@ -108,6 +128,8 @@ def main():
             count = range(arguments.rounds)
             rounds = [one_round(arch, bundle, arguments, folder, i % 2 == 1) for i in count]
         report(arch, rounds)
+    if arguments.criticality:
+        criticality(arguments)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ impl Graph {
     /// If there is none; the error offers the names nearest to it.
     pub fn module(&self, name: &str) -> Result<usize, UnknownModule> {
         self.nodes.iter().position(|n| n.op.is_module() && n.name == name).ok_or_else(|| {
-            UnknownModule { name: name.to_owned(), near: nearest(name, self.modules()) }
+            let named = self.nodes.iter().any(|node| node.name == name);
+            UnknownModule { name: name.to_owned(), near: nearest(name, self.modules()), named }
         })
     }
 
@@ -92,12 +93,24 @@ impl Graph {
 
 /// A module name that the network does not have.
 #[derive(Debug, thiserror::Error)]
-#[error("no module `{name}`{}", offer(near))]
+#[error("{}{}", complaint(name, *named), offer(near))]
 pub struct UnknownModule {
     /// The name that was asked for.
     pub name: String,
+    /// Whether the network has something of this name that is neither a convolution nor a linear
+    /// layer.
+    pub named: bool,
     /// The names nearest to it, the best first.
     pub near: Vec<String>,
+}
+
+fn complaint(name: &str, named: bool) -> String {
+    if named {
+        return format!(
+            "`{name}` has no weights that could move, expected a convolution or a linear layer"
+        );
+    }
+    format!("no module `{name}`")
 }
 
 fn offer(near: &[String]) -> String {

@@ -22,7 +22,7 @@ use crate::cli::{DataArgs, MachineArgs};
 use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::Evaluation;
-use crate::stage::ablate::{AblateReport, AblateRow, Variant, variants};
+use crate::stage::ablate::{AblateReport, AblateRow, NAMES, Variant, variants};
 use crate::stage::finetune::{FinetuneSettings, Scope};
 use crate::stage::rift::{Comparison, judge};
 
@@ -82,6 +82,10 @@ struct Done {
 /// # Errors
 /// If something cannot be read or written, or does not fit the checkpoint.
 pub fn run(args: &AblateArgs) -> anyhow::Result<ExitCode> {
+    for name in &args.rows {
+        let known = NAMES.contains(&name.as_str());
+        anyhow::ensure!(known, "no row `{name}`, expected some of {}", NAMES.join(", "));
+    }
     let source = Source::read(&args.checkpoint, args.machine.start()?)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     args.way.settings(threat.clone(), args.eval_batch_size)?;
@@ -163,7 +167,7 @@ impl Run<'_> {
 
     /// Every row that was asked for.
     fn all(&self, criticality: &MrcReport, mrc: &Digest) -> anyhow::Result<AblateReport> {
-        let variants = self.variants(criticality)?;
+        let variants = self.variants(criticality);
         let mut start: Option<Evaluation> = None;
         let mut rows = Vec::with_capacity(variants.len());
         for variant in &variants {
@@ -191,16 +195,8 @@ impl Run<'_> {
         })
     }
 
-    fn variants(&self, criticality: &MrcReport) -> anyhow::Result<Vec<Variant>> {
+    fn variants(&self, criticality: &MrcReport) -> Vec<Variant> {
         let mut all = variants(self.source.network.graph(), criticality);
-        let names: Vec<String> = all.iter().map(|variant| variant.name.clone()).collect();
-        for name in &self.args.rows {
-            anyhow::ensure!(
-                names.contains(name),
-                "no row `{name}`, expected some of {}",
-                names.join(", ")
-            );
-        }
         all.retain(|variant| self.args.rows.is_empty() || self.args.rows.contains(&variant.name));
         // Where the flag asks for frozen statistics, every row but the last has them.
         let input = self.source.meta.arch.input;
@@ -210,7 +206,7 @@ impl Run<'_> {
                 variant.batch_norm = policy;
             }
         }
-        Ok(all)
+        all
     }
 
     /// The row of an earlier call with the same settings, if there is one.

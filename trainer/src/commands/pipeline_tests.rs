@@ -19,8 +19,9 @@ use crate::data::ImageSet;
 use crate::network::{Mode, Network, device, to_array, to_tensor};
 use crate::optim::SgdSettings;
 use crate::record::Progress;
-use crate::stage::finetune::{FinetuneSettings, Scope, finetune};
-use crate::stage::rift::RiftReport;
+use crate::stage::ablate::{self, AblateReport};
+use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Scope, finetune};
+use crate::stage::rift::{RiftReport, SeedsReport};
 
 const DATA: &str = "synthetic:4x1x12x12,train=240,test=60";
 
@@ -117,6 +118,109 @@ fn rift_is_its_three_stages_and_a_report() {
     let change = report.result.after.clean.correct + report.result.clean_test.lost;
     assert_eq!(change, report.result.before.clean.correct + report.result.clean_test.gained);
     lineage(&at, &all, &report);
+}
+
+/// Flags that make a run of `rift` or `ablate` short.
+const SHORT: [&str; 12] = [
+    "--data",
+    DATA,
+    "--ascent-steps",
+    "1",
+    "--mrc-limit",
+    "30",
+    "--alphas",
+    "0,1",
+    "--steps",
+    "1",
+    "--batch-size",
+    "20",
+];
+
+#[test]
+fn several_ways_are_tried_and_the_best_one_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = checkpoint(folder.path());
+    let out = folder.path().join("out");
+    let arguments = [&["rift"][..], &SHORT, &["--search", "0.0001x1,0.01x2", "--test-steps", "2"]];
+    let arguments = [&arguments.concat(), &["--top", "2"][..]].concat();
+    run(&arguments, &[("--checkpoint", &at), ("--out", &out)]).unwrap();
+    let report: RiftReport = read_json(&out.join("rift.json"), "report").unwrap();
+    let tried: Vec<(f64, usize)> = report.candidates.iter().map(|c| (c.lr, c.epochs)).collect();
+    assert_eq!(tried, [(0.0001, 1), (0.01, 2)]);
+    let kept: Vec<_> = report.candidates.iter().filter(|c| c.chosen).collect();
+    assert_eq!((kept.len(), kept[0].alpha), (1, report.alpha));
+    assert!(report.candidates.iter().all(|c| c.clean.correct <= kept[0].clean.correct));
+    let name = format!("lr-{}-epochs-{}", kept[0].lr, kept[0].epochs);
+    let folder = out.join("candidates").join(name);
+    let read = |path: &Path| std::fs::read(path).unwrap();
+    for name in ["finetuned.safetensors", "sweep.json"] {
+        assert_eq!(read(&out.join(name)), read(&folder.join(name)), "{name}");
+    }
+    assert_eq!(report.threat.label(), "pgd-2 linf 4/255");
+    assert_eq!((report.tuned.len(), report.modules.len()), (2, 10));
+    let page = std::fs::read_to_string(out.join("rift.html")).unwrap();
+    for part in ["<h1>RiFT of", "tried", "layer2.0.shortcut.0", "change of accuracy over alpha"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for outside in ["<script", "src=", "@import", "NaN"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn seeds_are_done_once_each_and_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = checkpoint(folder.path());
+    let out = folder.path().join("out");
+    let paths = [("--checkpoint", at.as_path()), ("--out", &out)];
+    let arguments = [&["rift"][..], &SHORT, &["--epochs", "1", "--seeds"]].concat();
+    run(&[&arguments, &["3"][..]].concat(), &paths).unwrap();
+    let first = out.join("seed-3").join("rift.safetensors");
+    let written = std::fs::metadata(&first).unwrap().modified().unwrap();
+    run(&[&arguments, &["3,4"][..]].concat(), &paths).unwrap();
+    assert_eq!(std::fs::metadata(&first).unwrap().modified().unwrap(), written, "done again");
+    let report: SeedsReport = read_json(&out.join("seeds.json"), "report").unwrap();
+    assert_eq!((report.seeds, report.runs.len()), (vec![3, 4], 2));
+    let changes = report.runs.iter().map(|run| run.result.points()[0]);
+    assert!((changes.sum::<f64>() / 2.0 - report.clean_change.mean).abs() < 1e-9);
+    assert_ne!(digest(&first), digest(&out.join("seed-4").join("rift.safetensors")));
+    assert!(std::fs::read_to_string(out.join("rift.html")).unwrap().contains("seeds 3, 4"));
+    let error = run(&[&arguments, &["3", "--tolerance", "0.2"][..]].concat(), &paths).unwrap_err();
+    assert!(error.contains("other settings"), "{error}");
+}
+
+#[test]
+fn ablate_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = checkpoint(folder.path());
+    let out = folder.path().join("out");
+    let paths = [("--checkpoint", at.as_path()), ("--out", &out)];
+    let ablate = [&["ablate"][..], &SHORT, &["--epochs", "1"]].concat();
+    run(&[&ablate, &["--rows", "last,statistics"][..]].concat(), &paths).unwrap();
+    let row = out.join("rows").join("last").join("row.json");
+    let written = std::fs::metadata(&row).unwrap().modified().unwrap();
+    run(&ablate, &paths).unwrap();
+    assert_eq!(std::fs::metadata(&row).unwrap().modified().unwrap(), written, "done again");
+    let report: AblateReport = read_json(&out.join("ablate.json"), "report").unwrap();
+    let names: Vec<&str> = report.rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names, ablate::NAMES);
+    let row = |name: &str| report.rows.iter().find(|row| row.name == name).unwrap();
+    assert_eq!(row("last").modules, ["linear"]);
+    assert_eq!(row("all").modules.len(), 10);
+    assert_eq!(row("least-3").modules.len(), 3);
+    assert!(row("statistics").modules.is_empty());
+    assert_eq!(row("least-1-frozen").batch_norm, BatchNormPolicy::Frozen);
+    let start = report.rows[0].chosen.before;
+    for row in &report.rows {
+        assert_eq!((row.chosen.before, row.tuned.before), (start, start), "{}", row.name);
+        let folder = out.join("rows").join(&row.name);
+        assert!(names(&folder).contains("rift.safetensors"), "{}", row.name);
+        if row.alpha == 0.0 {
+            assert_eq!(row.chosen.after, start);
+        }
+    }
+    let error = run(&[&ablate, &["--batch-norm", "frozen"][..]].concat(), &paths).unwrap_err();
+    assert!(error.contains("other settings"), "{error}");
 }
 
 /// Everything can be traced back to what it was made from.
@@ -223,7 +327,7 @@ fn mistakes_are_explained_and_write_nothing() {
         (vec![mrc.to_vec(), vec!["--limit", "0"]], &from, "limit"),
         (vec![vec!["mrc", "--data", "/nonexistent"]], &from, "/nonexistent"),
         (vec![vec!["interpolate", "--data", DATA]], &ends, "of different networks"),
-        (vec![vec!["interpolate", "--data", DATA, "--alphas", "2"]], &ends, "invalid alphas `2`"),
+        (vec![vec!["interpolate", "--data", DATA, "--alphas", "2"]], &ends, "go beyond 1"),
     ] {
         let error = run(&arguments.concat(), paths).unwrap_err();
         assert!(error.contains(expected), "{arguments:?}: {error}");
@@ -252,5 +356,29 @@ fn import_makes_a_checkpoint_that_the_stages_read() {
     let data = "synthetic:5x1x8x8,train=20,test=10";
     let arguments = ["mrc", "--data", data, "--ascent-steps", "1", "--steps", "1"];
     run(&arguments, &[("--checkpoint", &out), ("--out", &mrc)]).unwrap();
-    assert!(mrc.exists());
+    assert!(mrc.exists() && mrc.with_extension("svg").exists());
+}
+
+#[test]
+fn rift_goes_on_from_weights_that_somebody_else_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/import/goldens/preact.pth");
+    let [at, out] = ["at", "out"].map(|name| folder.path().join(name));
+    let words =
+        ["import", golden, "--arch", "preactresnet18", "--input", "1x32x32", "--width", "1"];
+    let words = ["rift-trainer"].iter().chain(&words).map(OsString::from);
+    let words = words.chain(["--out".into(), at.clone().into()]);
+    Cli::try_parse_from(words).unwrap().command.run().unwrap();
+    let data = "synthetic:3x1x32x32,train=40,test=20";
+    let arguments = [
+        &["rift", "--data", data, "--ascent-steps", "2", "--steps", "1", "--epochs", "1"],
+        &["--batch-size", "10", "--alphas", "0,1", "--tolerance", "1"][..],
+    ];
+    run(&arguments.concat(), &[("--checkpoint", &at), ("--out", &out)]).unwrap();
+    let report: RiftReport = read_json(&out.join("rift.json"), "report").unwrap();
+    assert_eq!((report.n, report.modules.len()), (20, 20));
+    let (checkpoint, _, _) = Checkpoint::read(&out.join("rift.safetensors")).unwrap();
+    assert_eq!(checkpoint.meta.arch.name, "preactresnet18");
+    let origin = &checkpoint.meta.lineage.ancestors["from"];
+    assert!(origin.parents.contains_key("weights"), "{origin:?}");
 }

@@ -32,7 +32,15 @@ pub(super) struct Images {
 impl Source {
     /// Reads a checkpoint.
     pub(super) fn read(path: &Path, device: Device) -> anyhow::Result<Self> {
-        let (network, meta, digest) = Network::read(path, device)?;
+        let (network, meta, digest) = Network::read(path, device).map_err(|error| {
+            let foreign = path.extension().is_some_and(|e| e == "pth" || e == "pt");
+            match foreign {
+                true => anyhow::Error::new(error).context(
+                    "not yet a checkpoint, `rift-trainer import` makes one of published weights",
+                ),
+                false => error.into(),
+            }
+        })?;
         Ok(Self { network, meta, digest, device })
     }
 

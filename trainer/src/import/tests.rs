@@ -82,6 +82,72 @@ fn gives_the_logits_that_pytorch_gives() {
 }
 
 #[test]
+fn takes_normalisation_from_a_layer_before_the_network() {
+    let [alone, before] =
+        ["wrapped.pth", "sequential.pth"].map(|name| import(&golden(name), &settings()).unwrap());
+    assert_eq!(before.checkpoint.tensors, alone.checkpoint.tensors);
+    assert_eq!(before.checkpoint.meta.arch, alone.checkpoint.meta.arch);
+    assert_eq!(before.renamed, before.applied);
+    assert!(before.dropped.contains(&"module.0.mean".to_owned()), "{:?}", before.dropped);
+}
+
+#[test]
+fn a_published_preactresnet_gives_the_logits_that_pytorch_gives() {
+    let settings = Settings {
+        arch: "preactresnet18".to_owned(),
+        input: [1, 32, 32],
+        width: Some(1),
+        ..settings()
+    };
+    let imported = import(&golden("preact.pth"), &settings).unwrap();
+    let Checkpoint { meta, tensors } = imported.checkpoint;
+    assert_eq!((&meta.arch.mean, &meta.arch.std, meta.classes.len()), (&vec![0.25], &vec![0.5], 3));
+    let graph = meta.arch.build().unwrap();
+    assert_eq!(imported.applied, graph.params().count());
+    let network = Network::from_tensors(graph, &tensors, tch::Device::Cpu).unwrap();
+    let pixels = (0..2048).map(|i| (i % 37) as f32 / 36.0).collect();
+    let images = ArrayD::from_shape_vec(vec![2, 1, 32, 32], pixels).unwrap();
+    let images = to_tensor(&images, tch::Device::Cpu).unwrap();
+    let ours = to_array(&tch::no_grad(|| network.forward(&images, Mode::Eval)).unwrap()).unwrap();
+    let theirs = &all(&golden("preact-logits.pth")).unwrap()["logits"];
+    let largest = theirs.iter().fold(0_f32, |most, logit| most.max(logit.abs()));
+    assert!(largest > 0.1, "{largest}");
+    for (a, b) in ours.iter().zip(theirs) {
+        assert!((a - b).abs() <= 1e-5 * largest, "{ours} {theirs}");
+    }
+}
+
+/// The state dict of a network with random weights, under the names of a wrapping.
+fn wrapped_state(path: &Path, arch: &ArchSpec, wrapping: &str) -> TensorMap {
+    let ours = init::initialise(&arch.build().unwrap(), 3);
+    let named =
+        |(name, tensor): (&String, &ArrayD<f32>)| (format!("{wrapping}{name}"), tensor.clone());
+    let mut theirs: TensorMap = ours.iter().map(named).collect();
+    // What published files hold beside the network.
+    for dead in ["sub_block1.layer.0.conv1.weight", "sub_block1.layer.0.bn1.running_mean"] {
+        theirs.insert(format!("{wrapping}{dead}"), ArrayD::zeros(vec![1]));
+    }
+    theirs.insert("module.0.std".to_owned(), ArrayD::from_elem(vec![1, 3, 1, 1], 0.5));
+    tensors::write(path, &theirs, std::collections::BTreeMap::new()).unwrap();
+    ours
+}
+
+#[test]
+fn published_layouts_are_taken_in_every_wrapping() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("published.safetensors");
+    for (name, wrapping) in [("resnet18", "module.1."), ("resnet34", "model.")] {
+        let arch = ArchSpec { width: Some(2), ..ArchSpec::new(name, [3, 32, 32], 4) };
+        let ours = wrapped_state(&path, &arch, wrapping);
+        let settings = Settings { arch: name.to_owned(), input: arch.input, ..settings() };
+        let imported = import(&path, &settings).unwrap();
+        assert_eq!(imported.checkpoint.tensors, ours, "{name}");
+        assert_eq!(imported.checkpoint.meta.arch.std, [0.5; 3]);
+        assert_eq!(imported.dropped.len(), 3, "{:?}", imported.dropped);
+    }
+}
+
+#[test]
 fn flags_come_before_the_file() {
     let classes = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
     let given = Settings { classes: Some(classes.clone()), mean: Some(vec![0.1]), ..settings() };

@@ -22,6 +22,19 @@ pub struct Variant {
     pub batch_norm: BatchNormPolicy,
 }
 
+/// The names of all variants; a network of few modules has fewer.
+pub const NAMES: [&str; 9] = [
+    "all",
+    "last",
+    "most-1",
+    "least-1",
+    "least-2",
+    "least-3",
+    "least-5",
+    "least-1-frozen",
+    "statistics",
+];
+
 /// How many of the least critical modules are fine-tuned together, as in the paper's table 4.
 const TOP: [usize; 4] = [1, 2, 3, 5];
 
@@ -123,18 +136,7 @@ mod tests {
         };
         let all = variants(&graph, &report);
         let names: Vec<&str> = all.iter().map(|variant| variant.name.as_str()).collect();
-        let expected = [
-            "all",
-            "last",
-            "most-1",
-            "least-1",
-            "least-2",
-            "least-3",
-            "least-5",
-            "least-1-frozen",
-            "statistics",
-        ];
-        assert_eq!(names, expected);
+        assert_eq!(names, NAMES);
         let scope = |name: &str| &all.iter().find(|v| v.name == name).unwrap().scope;
         assert_eq!(*scope("most-1"), Scope::Modules(vec!["conv1".to_owned()]));
         assert_eq!(*scope("least-1"), Scope::Modules(vec!["linear".to_owned()]));

@@ -77,6 +77,78 @@ def wrapped():
     torch.save(state, HERE / "wrapped.pth")
 
 
+class Normalise(nn.Module):
+    """The layer that many put before a published network."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.25]).view(1, 1, 1, 1))
+        self.register_buffer("std", torch.tensor([0.5]).view(1, 1, 1, 1))
+
+    def forward(self, x):
+        return (x - self.mean) / self.std
+
+
+def sequential():
+    """Normalisation and network in an `nn.Sequential`, behind DataParallel."""
+    inner = network()
+    del inner.mean, inner.std
+    torch.save(nn.DataParallel(nn.Sequential(Normalise(), inner)).state_dict(), HERE / "sequential.pth")
+
+
+class ActivatedBlock(nn.Module):
+    def __init__(self, fan_in, planes, stride):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(fan_in)
+        self.conv1 = nn.Conv2d(fan_in, planes, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        if stride != 1 or fan_in != planes:
+            self.shortcut = nn.Sequential(nn.Conv2d(fan_in, planes, 1, stride, bias=False))
+
+    def forward(self, x):
+        out = F.relu(self.bn1(x))
+        shortcut = self.shortcut(out) if hasattr(self, "shortcut") else x
+        return self.conv2(F.relu(self.bn2(self.conv1(out)))) + shortcut
+
+
+class PreActResNet18(nn.Module):
+    """The network of Rice et al. and AWP, of width 1, for grey images and 3 classes."""
+
+    def __init__(self, width=1, classes=3):
+        super().__init__()
+        self.normalize = Normalise()
+        self.conv1 = nn.Conv2d(1, width, 3, 1, 1, bias=False)
+        planes = width
+        for stage in range(4):
+            blocks = []
+            for block in range(2):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(ActivatedBlock(planes, width << stage, stride))
+                planes = width << stage
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.bn = nn.BatchNorm2d(planes)
+        self.linear = nn.Linear(planes, classes)
+
+    def forward(self, x):
+        x = self.conv1(self.normalize(x))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.linear(F.avg_pool2d(F.relu(self.bn(x)), 4).flatten(1))
+
+
+def preact():
+    """As the robust training scripts save it: wrapped in `state_dict`, with a prefix."""
+    net = PreActResNet18()
+    for name, tensor in net.state_dict().items():
+        if not name.startswith("normalize") and not name.endswith("num_batches_tracked"):
+            tensor.copy_(value(name, tensor.shape))
+    state = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 200}, HERE / "preact.pth")
+    images = (torch.arange(2048) % 37).float().reshape(2, 1, 32, 32) / 36
+    with torch.no_grad():
+        torch.save({"logits": net.eval()(images)}, HERE / "preact-logits.pth")
+
+
 def logits():
     """What PyTorch makes of two images with these weights."""
     images = (torch.arange(128) % 37).float().reshape(2, 1, 8, 8) / 36
@@ -117,6 +189,8 @@ def refused():
 
 
 wrapped()
+sequential()
+preact()
 logits()
 views()
 refused()
