@@ -134,13 +134,11 @@ fn finish(
     let progress = Progress::new("train", images * settings.epochs, args.machine.quiet);
     progress.start_at(images * training.epochs().len() + training.position().images);
     while !training.is_finished() {
-        match training.epoch(&progress, &stop)? {
-            Some(epoch) => progress.line(epoch.describe(settings.epochs)),
-            None => {
-                drop(progress);
-                return stopped(args, &training, &stop);
-            }
-        }
+        let Some(epoch) = training.epoch(&progress, &stop)? else {
+            drop(progress);
+            return stopped(args, &training, &stop);
+        };
+        progress.line(epoch.describe(settings.epochs));
     }
     drop(progress);
     training.finish()?;
