@@ -1,44 +1,62 @@
-//! Signals that ask the audit to stop.
+//! SIGINT, SIGTERM and SIGQUIT: the first asks to stop in order, the second ends the program at once.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::Context;
 use rift_runtime::audit::state::State;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::TERM_SIGNALS;
 use signal_hook::flag;
 
-/// Set by the first of them; the second ends the program at once.
-pub(super) struct Stop(Arc<AtomicBool>);
+/// What a shell adds to the number of the signal that ended a program.
+const BY_SIGNAL: usize = 128;
+
+/// Set by the first signal.
+pub(super) struct Stop {
+    flag: Arc<AtomicBool>,
+    signal: Arc<AtomicUsize>,
+}
+
+/// The audit was stopped in order.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by signal {signal}; {what}")]
+pub(crate) struct Stopped {
+    signal: usize,
+    what: String,
+}
+
+impl Stopped {
+    /// As a shell reports it: 130 after SIGINT, 143 after SIGTERM.
+    pub(crate) fn code(&self) -> u8 {
+        (BY_SIGNAL + self.signal) as u8
+    }
+}
 
 /// Listens from here on.
 pub(super) fn listen() -> anyhow::Result<Stop> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order, so that the first signal only sets the flag that the second then finds.
-        flag::register_conditional_default(signal, Arc::clone(&stop))
-            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+    let (set, signal) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    for number in TERM_SIGNALS {
+        let code = (BY_SIGNAL as i32) + number;
+        // In this order: the first signal finds the flag still down.
+        flag::register_conditional_shutdown(*number, code, Arc::clone(&set))
+            .and_then(|_| flag::register_usize(*number, Arc::clone(&signal), *number as usize))
+            .and_then(|_| flag::register(*number, Arc::clone(&set)))
             .context("cannot listen to signals")?;
     }
-    Ok(Stop(stop))
+    Ok(Stop { flag: set, signal })
 }
 
 impl Stop {
     pub(super) fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.flag)
     }
 
     /// What the user is told.
-    #[expect(clippy::unused_self, reason = "only whoever listened can have been stopped")]
-    pub(super) fn message(&self, state: Option<&State>) -> String {
-        match state {
-            Some(state) => format!(
-                "stopped by a signal; the same command goes on from `{}`",
-                state.path().display()
-            ),
-            None => "stopped by a signal; nothing was kept (`--state PATH` or `--json PATH` keeps \
-                     what is done)"
-                .to_owned(),
-        }
+    pub(super) fn stopped(&self, state: Option<&State>) -> Stopped {
+        let what = match state {
+            Some(state) => format!("the same command goes on from `{}`", state.path().display()),
+            None => "nothing was kept (`--state PATH` or `--json PATH` keeps what is done)".into(),
+        };
+        Stopped { signal: self.signal.load(Ordering::Relaxed), what }
     }
 }

@@ -2,7 +2,7 @@
 
 mod certify;
 mod flags;
-mod interrupt;
+pub(crate) mod interrupt;
 mod keep;
 pub(crate) mod merge;
 mod output;
@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
 use rift_models::dataset::{Dataset, Request, Split};
@@ -189,7 +189,7 @@ fn attack(
     let measured = measure(&mut attackers, data, plan, &watch);
     bar.finish();
     match measured {
-        Err(AuditError::Interrupted) => bail!("{}", stop.message(state)),
+        Err(AuditError::Interrupted) => Err(stop.stopped(state).into()),
         measured => Ok(measured?),
     }
 }

@@ -18,7 +18,7 @@ const LINE: Duration = Duration::from_mins(1);
 /// A bar that is renamed as the audit goes on; a line from time to time where standard error is no
 /// terminal.
 pub(super) struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     shown: Mutex<Shown>,
     writes_lines: bool,
 }
@@ -39,7 +39,7 @@ impl Bar {
         bar.enable_steady_tick(Duration::from_millis(200));
         let shown = Shown { name: String::new(), done: 0, written: Instant::now() };
         let writes_lines = !is_quiet && !io::stderr().is_terminal();
-        Self { bar, shown: Mutex::new(shown), writes_lines }
+        Self { drawn: bar, shown: Mutex::new(shown), writes_lines }
     }
 
     pub(super) fn tell(&self, step: Step<'_>) {
@@ -47,16 +47,16 @@ impl Bar {
         if shown.name != step.name {
             step.name.clone_into(&mut shown.name);
             shown.done = 0;
-            self.bar.set_message(step.name.to_owned());
-            self.bar.set_position(0);
-            self.bar.set_length(step.of as u64);
-            self.bar.set_prefix("");
+            self.drawn.set_message(step.name.to_owned());
+            self.drawn.set_position(0);
+            self.drawn.set_length(step.of as u64);
+            self.drawn.set_prefix("");
         }
         shown.done += step.done;
-        self.bar.inc(step.done as u64);
+        self.drawn.inc(step.done as u64);
         let left = step.left.map(|left| format!("at most {} left", words(left)));
         if let Some(left) = &left {
-            self.bar.set_prefix(left.clone());
+            self.drawn.set_prefix(left.clone());
         }
         if self.writes_lines && shown.written.elapsed() >= LINE {
             shown.written = Instant::now();
@@ -68,7 +68,7 @@ impl Bar {
     }
 
     pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 }
 
