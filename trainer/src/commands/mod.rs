@@ -11,6 +11,7 @@ pub mod mrc;
 #[cfg(test)]
 mod pipeline_tests;
 pub mod rift;
+mod signals;
 mod source;
 pub mod train;
 mod tuning;

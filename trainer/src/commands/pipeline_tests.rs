@@ -202,8 +202,8 @@ fn ablate_goes_on_where_it_stopped() {
     run(&ablate, &paths).unwrap();
     assert_eq!(std::fs::metadata(&row).unwrap().modified().unwrap(), written, "done again");
     let report: AblateReport = read_json(&out.join("ablate.json"), "report").unwrap();
-    let names: Vec<&str> = report.rows.iter().map(|row| row.name.as_str()).collect();
-    assert_eq!(names, ablate::NAMES);
+    let rows: Vec<&str> = report.rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(rows, ablate::NAMES);
     let row = |name: &str| report.rows.iter().find(|row| row.name == name).unwrap();
     assert_eq!(row("last").modules, ["linear"]);
     assert_eq!(row("all").modules.len(), 10);

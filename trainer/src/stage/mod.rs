@@ -7,7 +7,7 @@ pub mod interpolate;
 pub mod mrc;
 mod probe;
 pub mod rift;
-mod state;
+mod stop;
 pub mod train;
 
 #[cfg(test)]
@@ -17,4 +17,5 @@ mod tests;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
 pub use probe::probe;
+pub use stop::Stop;
 pub use train::{Job, TrainError, Training};
