@@ -376,7 +376,7 @@ fn rift_goes_on_from_weights_that_somebody_else_trained() {
     ];
     run(&arguments.concat(), &[("--checkpoint", &at), ("--out", &out)]).unwrap();
     let report: RiftReport = read_json(&out.join("rift.json"), "report").unwrap();
-    assert_eq!((report.n, report.modules.len()), (20, 20));
+    assert_eq!((report.n, report.modules.len()), (20, 21));
     let (checkpoint, _, _) = Checkpoint::read(&out.join("rift.safetensors")).unwrap();
     assert_eq!(checkpoint.meta.arch.name, "preactresnet18");
     let origin = &checkpoint.meta.lineage.ancestors["from"];

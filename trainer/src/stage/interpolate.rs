@@ -292,7 +292,8 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::stage::finetune::{FinetuneSettings, Scope, finetune};
+    use crate::attack::pgd::predictions;
+    use crate::network::{Mode, to_vec};
     use crate::stage::fixture;
 
     const INPUT: [usize; 3] = [3, 12, 12];
@@ -400,19 +401,20 @@ mod tests {
 
     #[test]
     fn stays_at_the_start_where_every_other_point_is_worse() {
-        // A network that knows its images, and one that knows nothing.
+        // A network that is right about all images, and one that gives them all another class.
         let start = network(1);
-        let images = fixture::images(40, INPUT, 4);
-        let tune = FinetuneSettings { lr: 0.1, ..FinetuneSettings::paper(Scope::All, INPUT) };
-        let tune = FinetuneSettings { batch: 10, epochs: 4, ..tune };
-        let bar = Progress::hidden();
-        let tuned = finetune(&start, [&images, &images], &tune, &bar).unwrap();
-        start.set_state(&tuned.state).unwrap();
-        let mut to = network(2).state().unwrap();
-        to.get_mut("linear.bias").unwrap().fill(f32::NAN);
-        let found = interpolate(&start, &to, &images, &settings("0,0.5,1", 0.001), &bar).unwrap();
-        assert!(found.points[0].clean.fraction > 0.5, "{:?}", found.points[0]);
+        let batch = fixture::images(40, INPUT, 4).batch(0..40).unwrap();
+        let logits = tch::no_grad(|| start.forward(&batch.images, Mode::Eval)).unwrap();
+        let labels = predictions(&logits).unwrap();
+        let pixels = to_vec(&batch.images).unwrap();
+        let mut to = start.state().unwrap();
+        to.get_mut("linear.bias").unwrap()[[(labels[0] + 1) % 4]] = 1e6;
+        let images = ImageSet::from_floats(&pixels, INPUT, labels, Device::Cpu).unwrap();
+        let (settings, bar) = (settings("0,0.5,1", 0.001), Progress::hidden());
+        let found = interpolate(&start, &to, &images, &settings, &bar).unwrap();
+        assert_eq!(found.points[0].clean.correct, 40);
+        assert!(found.points[1..].iter().all(|point| point.clean.correct < 40));
         assert_eq!(found.chosen, 0.0);
-        assert_eq!(found.state, tuned.state, "bit for bit");
+        assert_eq!(found.state, start.state().unwrap(), "bit for bit");
     }
 }

@@ -188,11 +188,10 @@ impl Module<'_> {
     /// The network from the module on, over all batches.
     pub(super) fn pass(&self, with_gradient: bool) -> Result<Pass, TorchError> {
         let (mut tally, mut gradient) = (Tally::default(), None);
-        for index in 0..self.stage.batches.len() {
-            let mut batch = || {
-                let (logits, labels) = self.logits(index)?;
-                tally.add(&logits, labels)
-            };
+        for (index, Attacked { adversarial, .. }) in self.stage.batches.iter().enumerate() {
+            // An attack needs gradients, also where the pass itself does without.
+            let entry = self.entry(index)?;
+            let mut batch = || tally.add(&self.logits(&entry)?, &adversarial.labels);
             if with_gradient {
                 let grown = self.gradient(&batch()?)?;
                 gradient = Some(accumulate(gradient.take(), grown)?);
@@ -206,7 +205,8 @@ impl Module<'_> {
 
     /// The gradient of the mean loss of one batch.
     pub(super) fn batch_gradient(&self, index: usize) -> Result<Tensor, TorchError> {
-        let (logits, labels) = self.logits(index)?;
+        let logits = self.logits(&self.entry(index)?)?;
+        let labels = &self.stage.batches[index].adversarial.labels;
         self.gradient(&cross_entropy(&logits, labels, Reduction::Mean)?)
     }
 
@@ -215,19 +215,36 @@ impl Module<'_> {
         grown.into_iter().next().ok_or_else(|| TorchError::missing("gradient"))
     }
 
-    /// The logits of a batch's adversarial images, and the labels.
-    fn logits(&self, index: usize) -> Result<(Tensor, &Tensor), TorchError> {
+    /// Where the network is entered with a batch.
+    fn entry(&self, index: usize) -> Result<Entry<'_>, TorchError> {
         let Stage { network, settings, .. } = self.stage;
         let Attacked { clean, adversarial } = &self.stage.batches[index];
-        let logits = if settings.joint {
-            let images = craft(network, clean, &settings.threat, &noise(settings))?;
-            network.forward(&images, Mode::Eval)?
-        } else if let Some(activations) = self.prefix.kept.get(index) {
-            network.forward_from(activations, Mode::Eval)?
-        } else {
-            let before = || network.forward_until(&adversarial.images, self.node, Mode::Eval);
-            network.forward_from(&tch::no_grad(before)?, Mode::Eval)?
-        };
-        Ok((logits, &adversarial.labels))
+        if settings.joint {
+            return Ok(Entry::Images(craft(network, clean, &settings.threat, &noise(settings))?));
+        }
+        if let Some(kept) = self.prefix.kept.get(index) {
+            return Ok(Entry::Kept(kept));
+        }
+        let before = || network.forward_until(&adversarial.images, self.node, Mode::Eval);
+        Ok(Entry::Made(tch::no_grad(before)?))
     }
+
+    fn logits(&self, entry: &Entry<'_>) -> Result<Tensor, TorchError> {
+        let network = self.stage.network;
+        match entry {
+            Entry::Images(images) => network.forward(images, Mode::Eval),
+            Entry::Kept(activations) => network.forward_from(activations, Mode::Eval),
+            Entry::Made(activations) => network.forward_from(activations, Mode::Eval),
+        }
+    }
+}
+
+/// Where the network is entered.
+enum Entry<'a> {
+    /// At its images.
+    Images(Tensor),
+    /// At the module, with activations that are kept.
+    Kept(&'a Activations),
+    /// At the module, with activations that there was no memory to keep.
+    Made(Activations),
 }
