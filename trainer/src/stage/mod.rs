@@ -7,6 +7,7 @@ pub mod mrc;
 mod probe;
 pub mod rift;
 mod state;
+mod step;
 pub mod train;
 
 #[cfg(test)]
@@ -16,4 +17,7 @@ mod tests;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
 pub use probe::probe;
+pub use step::{
+    AwpSettings, Moment, OnOverfitting, ProbeSettings, StepError, StepSettings, Stepper,
+};
 pub use train::{Job, TrainError, Training};

@@ -8,11 +8,11 @@ use rift_models::artifact::atomic::AtomicError;
 use rift_models::artifact::{
     Checkpoint, CheckpointError, CheckpointMeta, Digest, TensorFileError, atomic,
 };
-use rift_models::threat::NoiseKey;
 use tch::{Device, Kind, Tensor};
 
 use super::evaluate::{Plan, evaluate};
 use super::state::{Description, TrainingState};
+use super::step::{Moment, StepError, Stepper};
 use crate::config::{ConfigError, Settings};
 use crate::data::{Augment, ImageSet, Loader};
 use crate::network::{Network, NetworkError, TorchError};
@@ -109,6 +109,9 @@ pub enum TrainError {
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
+    /// A step cannot be taken.
+    #[error(transparent)]
+    Step(#[from] StepError),
 }
 
 impl From<tch::TchError> for TrainError {
@@ -144,6 +147,7 @@ pub struct Training {
     job: Job,
     network: Network,
     sgd: Sgd,
+    stepper: Stepper,
     epochs: Vec<EpochMetrics>,
 }
 
@@ -186,7 +190,8 @@ impl Training {
                 let network =
                     Network::initialise(job.graph.clone(), job.settings.seed, job.device)?;
                 let sgd = Sgd::new(job.settings.sgd());
-                Self { job, network, sgd, epochs: Vec::new() }
+                let stepper = Stepper::new(job.settings.step_settings(), false);
+                Self { job, network, sgd, stepper, epochs: Vec::new() }
             }
         };
         training.network.unfreeze()?;
@@ -215,7 +220,8 @@ impl Training {
         let network = Network::from_tensors(job.graph.clone(), &state.network, job.device)?;
         let mut sgd = Sgd::new(job.settings.sgd());
         sgd.restore(&state.velocity, &network)?;
-        Ok(Self { network, sgd, epochs: epochs.clone(), job })
+        let stepper = Stepper::new(job.settings.step_settings(), false);
+        Ok(Self { network, sgd, stepper, epochs: epochs.clone(), job })
     }
 
     /// The epochs done.
@@ -294,8 +300,7 @@ impl Training {
             seed: settings.seed,
         };
         let epoch = self.epochs.len();
-        let (spec, schedule) = (settings.attack(), settings.schedule());
-        let key = NoiseKey { seed: settings.seed, attack: "train", restart: epoch as u32 };
+        let schedule = settings.schedule();
         let batches = loader.len();
         let mut sums = Tensor::f_zeros([2], (Kind::Double, self.job.device))?;
         let (mut seen, mut rate) = (0, 0.0);
@@ -304,8 +309,9 @@ impl Training {
             let n = batch.indices.len();
             // The rate in the middle of the step, so that no step of a cycle is of length zero.
             rate = schedule.at(epoch as f64 + (index as f64 + 0.5) / batches as f64);
-            let step = settings.method.loss(&self.network, &batch, &spec, &key)?;
-            self.sgd.step(&self.network, &step.loss, rate)?;
+            let step = (epoch * batches + index) as u64;
+            let moment = Moment { epoch, step, rate, seed: settings.seed };
+            let step = self.stepper.step(&self.network, &mut self.sgd, &batch, moment)?;
             let loss = step.loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(n as f64)?;
             let correct = step.correct.f_to_kind(Kind::Double)?;
             sums = sums.f_add(&Tensor::f_stack(&[loss, correct], 0)?)?;
