@@ -12,6 +12,7 @@ mod validate;
 pub use flags::SettingFlags;
 pub use preset::Preset;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use rift_models::threat::{Epsilon, Norm};
@@ -83,7 +84,7 @@ pub struct Settings {
     pub craft_mode: Option<CraftMode>,
     /// Steps of Fast-AT between two looks at catastrophic overfitting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probe_every: Option<u64>,
+    pub probe_every: Option<usize>,
     /// Steps of the attack that looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_steps: Option<usize>,
@@ -185,14 +186,11 @@ pub enum ConfigError {
 }
 
 impl Settings {
-    /// The first key in which `other` differs, with both values.
+    /// The keys in which `other` differs, each with both values.
     ///
     /// # Errors
     /// If a path is not text.
-    pub fn difference(
-        &self,
-        other: &Self,
-    ) -> Result<Option<(String, String, String)>, ConfigError> {
+    pub fn differences(&self, other: &Self) -> Result<Vec<(String, String, String)>, ConfigError> {
         let [ours, theirs]: [Table; 2] = [
             Table::try_from(self).map_err(|error| ConfigError::Key(one_line(&error)))?,
             Table::try_from(other).map_err(|error| ConfigError::Key(one_line(&error)))?,
@@ -200,10 +198,12 @@ impl Settings {
         let show = |table: &Table, key: &str| {
             table.get(key).map_or("not set".to_owned(), |value| format!("`{value}`"))
         };
-        let mut keys = ours.keys().chain(theirs.keys());
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         Ok(keys
-            .find(|key| ours.get(*key) != theirs.get(*key))
-            .map(|key| (key.clone(), show(&ours, key), show(&theirs, key))))
+            .into_iter()
+            .filter(|key| ours.get(*key) != theirs.get(*key))
+            .map(|key| (key.clone(), show(&ours, key), show(&theirs, key)))
+            .collect())
     }
 
     /// The settings as a file that [`resolve`](Self::resolve) reads.

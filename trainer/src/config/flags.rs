@@ -79,7 +79,7 @@ pub struct SettingFlags {
     pub(super) craft_mode: Option<CraftMode>,
     /// Steps of `fast-at` between two looks at catastrophic overfitting.
     #[arg(long, value_name = "N", env = "RIFT_PROBE_EVERY")]
-    pub(super) probe_every: Option<u64>,
+    pub(super) probe_every: Option<usize>,
     /// Steps of the attack that looks, and that takes over.
     #[arg(long, value_name = "N", env = "RIFT_PROBE_STEPS")]
     pub(super) probe_steps: Option<usize>,
@@ -122,6 +122,13 @@ pub struct SettingFlags {
     /// The longest gradient that is followed; longer ones are scaled down.
     #[arg(long, value_name = "LENGTH", env = "RIFT_CLIP_GRADIENT")]
     pub(super) clip_gradient: Option<f64>,
+    /// Average the weights over the training, such as 0.995: so much of the average is kept at a
+    /// step. The average is what is judged and kept.
+    #[arg(long, value_name = "PART", env = "RIFT_EMA")]
+    pub(super) ema: Option<f64>,
+    /// The part of the training before the average sets in, 0.025 by default.
+    #[arg(long, value_name = "PART", env = "RIFT_EMA_WARMUP")]
+    pub(super) ema_warmup: Option<f64>,
     /// Pixels of reflection around an image before it is cropped; an eighth of its side by default.
     #[arg(long, value_name = "PIXELS", env = "RIFT_PAD")]
     pub(super) pad: Option<usize>,

@@ -6,7 +6,7 @@ use super::Settings;
 use crate::attack::{Aim, CraftMode, Crafting, InnerLoss, Start, quarter};
 use crate::objective::{Method, Objective};
 use crate::optim::{Schedule, SgdSettings};
-use crate::stage::{AwpSettings, OnOverfitting, ProbeSettings, StepSettings};
+use crate::stage::{AverageSettings, AwpSettings, OnOverfitting, ProbeSettings, StepSettings};
 
 impl Settings {
     /// The attack of the training, and with it the threat that the network is trained against.
@@ -68,6 +68,10 @@ impl Settings {
             }),
             clip: self.clip_gradient,
             probe: (self.method == Method::FastAt).then(probe),
+            average: self.ema.map(|decay| {
+                let warmup = self.ema_warmup.unwrap_or(0.0) * self.epochs as f64;
+                AverageSettings { decay, warmup }
+            }),
         }
     }
 

@@ -4,51 +4,37 @@ use rift_models::artifact::TensorMap;
 
 use crate::network::{Network, NetworkError, TorchError};
 
-/// How fast an average forgets.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AverageSettings {
-    /// `τ`: how much of the average is kept at a step, in the end.
-    pub decay: f64,
-    /// The step from which weights are averaged; until then the average is the network.
-    pub start: f64,
-}
-
 /// An exponential moving average of the parameters, as Gowal et al. 2020 and Wang et al. 2023 have
 /// it:
 ///
 /// ```text
-/// τ_t = min(τ, (1 + t) / (10 + t))          t steps after the start
+/// τ_t = min(τ, (1 + t) / (10 + t))          t steps after the warm-up; 0 until then
 /// θ̄ ← τ_t θ̄ + (1 − τ_t) θ
 /// ```
 ///
 /// Running statistics of batch normalisation are not averaged but copied.
 #[derive(Debug)]
 pub struct Average {
-    settings: AverageSettings,
+    decay: f64,
     network: Network,
 }
 
 impl Average {
-    /// The average before the first step.
+    /// The average before the first step; `decay` is `τ`, how much of it is kept in the end.
     ///
     /// # Errors
     /// If the device has too little memory.
-    pub fn new(settings: AverageSettings, network: &Network) -> Result<Self, TorchError> {
-        Ok(Self { settings, network: network.copy()? })
+    pub fn new(decay: f64, network: &Network) -> Result<Self, TorchError> {
+        Ok(Self { decay, network: network.copy()? })
     }
 
-    /// The part of the average that is kept at the `step`th step, from 1.
-    fn kept(&self, step: u64) -> f64 {
-        let past = step as f64 - self.settings.start;
-        if past < 0.0 { 0.0 } else { self.settings.decay.min((1.0 + past) / (10.0 + past)) }
-    }
-
-    /// Takes in the network after its `step`th step, from 1.
+    /// Takes in the network, so many steps after the warm-up; before it they are negative, and the
+    /// average is the network.
     ///
     /// # Errors
     /// If libtorch fails.
-    pub fn update(&mut self, network: &Network, step: u64) -> Result<(), TorchError> {
-        let kept = self.kept(step);
+    pub fn update(&mut self, network: &Network, steps: f64) -> Result<(), TorchError> {
+        let kept = if steps < 0.0 { 0.0 } else { self.decay.min((1.0 + steps) / (10.0 + steps)) };
         tch::no_grad(|| {
             for ((parameter, average), (_, live)) in self.network.entries().zip(network.entries()) {
                 let mut average = average.shallow_clone();
@@ -111,33 +97,32 @@ mod tests {
     #[test]
     fn follows_the_formula_and_copies_statistics() {
         let network = network();
-        let settings = AverageSettings { decay: 0.3, start: 2.0 };
-        let mut average = Average::new(settings, &network).unwrap();
+        let mut average = Average::new(0.3, &network).unwrap();
         let mut expected = 0.0;
-        // Until the second step the network itself; then (1 + 0) / 10, 2 / 11, … up to 0.3.
-        for (step, kept) in [(1, 0.0), (2, 0.1), (3, 2.0 / 11.0), (4, 0.25), (5, 0.3), (6, 0.3)] {
-            set(&network, "bn1.weight", f64::from(step));
-            set(&network, "bn1.running_mean", -f64::from(step));
-            average.update(&network, step.try_into().unwrap()).unwrap();
-            expected = kept * expected + (1.0 - kept) * f64::from(step);
+        for (step, kept) in
+            [(-1.0, 0.0), (0.0, 0.1), (1.0, 2.0 / 11.0), (2.0, 0.25), (3.0, 0.3), (4.0, 0.3)]
+        {
+            set(&network, "bn1.weight", step);
+            set(&network, "bn1.running_mean", -step);
+            average.update(&network, step).unwrap();
+            expected = kept * expected + (1.0 - kept) * step;
             assert!((value(average.network(), "bn1.weight") - expected).abs() < 1e-5, "{step}");
-            assert_eq!(value(average.network(), "bn1.running_mean"), -f64::from(step));
+            assert_eq!(value(average.network(), "bn1.running_mean"), -step);
         }
-        assert_eq!(value(&network, "bn1.weight"), 6.0, "the network itself does not change");
+        assert_eq!(value(&network, "bn1.weight"), 4.0, "the network itself does not change");
     }
 
     #[test]
     fn goes_on_from_its_state_bit_for_bit() {
         let network = network();
-        let settings = AverageSettings { decay: 0.9, start: 0.0 };
-        let mut whole = Average::new(settings, &network).unwrap();
+        let mut whole = Average::new(0.9, &network).unwrap();
         set(&network, "linear.weight", 0.3);
-        whole.update(&network, 1).unwrap();
-        let mut resumed = Average::new(settings, &network).unwrap();
+        whole.update(&network, 20.0).unwrap();
+        let mut resumed = Average::new(0.9, &network).unwrap();
         resumed.restore(&whole.state().unwrap()).unwrap();
         set(&network, "linear.weight", 0.7);
         for average in [&mut whole, &mut resumed] {
-            average.update(&network, 2).unwrap();
+            average.update(&network, 21.0).unwrap();
         }
         assert_eq!(whole.state().unwrap(), resumed.state().unwrap());
     }

@@ -5,7 +5,7 @@ mod clip;
 mod schedule;
 mod sgd;
 
-pub use average::{Average, AverageSettings};
+pub use average::Average;
 pub use clip::clip;
 pub use schedule::{Schedule, ScheduleKind};
 pub use sgd::{Sgd, SgdSettings};

@@ -6,8 +6,8 @@ pub mod interpolate;
 pub mod mrc;
 mod probe;
 pub mod rift;
-mod state;
 mod step;
+mod stop;
 pub mod train;
 
 #[cfg(test)]
@@ -18,6 +18,8 @@ mod tests;
 pub use evaluate::{Evaluation, Plan, evaluate};
 pub use probe::probe;
 pub use step::{
-    AwpSettings, Moment, OnOverfitting, ProbeSettings, StepError, StepSettings, Stepper,
+    AverageSettings, AwpSettings, Moment, OnOverfitting, ProbeSettings, StepError, StepSettings,
+    Stepper,
 };
+pub use stop::Stop;
 pub use train::{Job, TrainError, Training};

