@@ -15,7 +15,7 @@ use super::evaluate::{Plan, evaluate};
 use super::state::{Description, TrainingState};
 use crate::config::{ConfigError, Settings};
 use crate::data::{Augment, ImageSet, Loader};
-use crate::network::{Network, NetworkError, TorchError};
+use crate::network::{Network, NetworkError, Precision, TorchError};
 use crate::optim::Sgd;
 use crate::record::{EpochMetrics, Progress, metrics};
 
@@ -176,7 +176,7 @@ impl Training {
     pub fn open(job: Job, resume: bool) -> Result<Self, TrainError> {
         let path = job.run.join(STATE);
         let state = if path.exists() { Some(TrainingState::read(&path)?) } else { None };
-        let training = match state {
+        let mut training = match state {
             Some(state) if resume => Self::from_state(job, &state)?,
             Some(TrainingState { description, .. }) => {
                 let (done, epochs) = (description.epochs.len(), description.settings.epochs);
@@ -189,6 +189,8 @@ impl Training {
                 Self { job, network, sgd, epochs: Vec::new() }
             }
         };
+        let precision = training.job.settings.precision;
+        training.network = training.network.with_precision(precision);
         training.network.unfreeze()?;
         remove_leftovers(&training.job.run);
         atomic::write(&training.file(SETTINGS), training.job.settings.to_toml()?.as_bytes())?;
@@ -332,7 +334,8 @@ impl Training {
             attack: adversarial.then_some(&attack),
             ..Plan::clean()
         };
-        let judged = evaluate(&self.network, &self.job.validation, &plan, &Progress::hidden())?;
+        let network = self.network.frozen()?.with_precision(Precision::Float32);
+        let judged = evaluate(&network, &self.job.validation, &plan, &Progress::hidden())?;
         Ok(EpochMetrics {
             epoch: self.epochs.len() + 1,
             learning_rate: steps.rate,
