@@ -92,8 +92,8 @@ pub struct SettingFlags {
     /// Steps of the attack that judges after each epoch.
     #[arg(long, value_name = "N", env = "RIFT_VALIDATION_STEPS")]
     pub(super) validation_steps: Option<usize>,
-    /// In which numbers the network computes while it trains: `float32` or `bf16`. Epochs are
-    /// judged in `float32`.
+    /// In which numbers the network computes while it trains: `float32`, `bf16`, or on
+    /// a GPU `tf32`. Whatever it is, weights are kept and epochs are judged in `float32`.
     #[arg(long, env = "RIFT_PRECISION")]
     pub(super) precision: Option<Precision>,
     /// The seed of weights, order, augmentation and noise.

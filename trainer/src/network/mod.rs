@@ -20,7 +20,7 @@ pub use forward::{Activations, Mode};
 pub use gradient::{cross_entropy, gradient_of, input_gradient};
 pub(crate) use layout::channels_last;
 pub use params::{TrainModulesError, to_array, to_indices, to_tensor, to_vec};
-pub use precision::{Precision, PrecisionError};
+pub use precision::{NoTf32, Precision, PrecisionError};
 
 #[cfg(test)]
 mod precision_tests;

@@ -68,9 +68,17 @@ fn weight_gradients_are_float32_and_near() {
         cross_entropy(&logits, &batch.labels, Reduction::Mean).unwrap().backward();
         network.trained().map(|(p, t)| (p.name.clone(), t.grad())).collect::<Vec<_>>()
     });
+    // PyTorch's own autocast is up to 0.25 away in single parameters of such a network, whose
+    // gradient is a small difference of large terms, and 0.990 in the cosine of all.
     for ((name, ours), (_, theirs)) in ours.iter().zip(&theirs) {
-        near(ours, theirs, 0.1, name);
+        near(ours, theirs, 0.25, name);
     }
+    let [ours, theirs] = [&ours, &theirs].map(|gradients| {
+        let flat: Vec<Tensor> = gradients.iter().map(|(_, t)| t.reshape([-1])).collect();
+        Tensor::cat(&flat, 0)
+    });
+    let cosine = Tensor::cosine_similarity(&ours, &theirs, 0, 1e-12).double_value(&[]);
+    assert!(cosine > 0.985, "{cosine}");
     let masters = half.entries().all(|(_, tensor)| tensor.kind() == Kind::Float);
     assert!(masters, "weights and statistics stay float32");
 }
@@ -134,11 +142,11 @@ fn training_in_bf16_learns_what_float32_learns_and_twice_the_same() {
 
 #[test]
 fn names_go_out_and_back() {
-    for precision in [Precision::Float32, Precision::Bf16] {
+    for precision in [Precision::Float32, Precision::Tf32, Precision::Bf16] {
         assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
         let text = serde_json::to_string(&precision).unwrap();
         assert_eq!(text, format!("\"{precision}\""));
     }
     let error = "fp16".parse::<Precision>().unwrap_err().to_string();
-    assert_eq!(error, "unknown precision `fp16`, expected `float32` or `bf16`");
+    assert_eq!(error, "unknown precision `fp16`, expected `float32`, `tf32` or `bf16`");
 }

@@ -15,7 +15,7 @@ use super::evaluate::{Plan, evaluate};
 use super::state::{Description, TrainingState};
 use crate::config::{ConfigError, Settings};
 use crate::data::{Augment, ImageSet, Loader};
-use crate::network::{Network, NetworkError, Precision, TorchError};
+use crate::network::{Network, NetworkError, TorchError};
 use crate::optim::Sgd;
 use crate::record::{EpochMetrics, Progress, metrics};
 
@@ -334,8 +334,7 @@ impl Training {
             attack: adversarial.then_some(&attack),
             ..Plan::clean()
         };
-        let network = self.network.frozen()?.with_precision(Precision::Float32);
-        let judged = evaluate(&network, &self.job.validation, &plan, &Progress::hidden())?;
+        let judged = evaluate(&self.network, &self.job.validation, &plan, &Progress::hidden())?;
         Ok(EpochMetrics {
             epoch: self.epochs.len() + 1,
             learning_rate: steps.rate,
