@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::attack::{CraftMode, InnerLoss, Start};
+use crate::network::Precision;
 use crate::objective::Method;
 use crate::optim::ScheduleKind;
 use crate::stage::OnOverfitting;
@@ -138,6 +139,9 @@ pub struct Settings {
     pub validation_limit: usize,
     /// Steps of the attack that judges.
     pub validation_steps: usize,
+    /// In which numbers the network computes while it trains.
+    #[serde(default)]
+    pub precision: Precision,
     /// The seed of weights, order, augmentation and noise.
     pub seed: u64,
 }

@@ -130,11 +130,12 @@ impl Training {
     }
 
     fn new(job: Job, network: Network, every: Every) -> Result<Self, TorchError> {
+        let network = network.with_precision(job.settings.precision);
         Ok(Self {
             sgd: Sgd::new(job.settings.sgd()),
             stepper: Stepper::new(job.settings.step_settings(), &network)?,
-            job: Rc::new(job),
             network,
+            job: Rc::new(job),
             epochs: Vec::new(),
             position: Position::default(),
             pending: Vec::new(),
