@@ -18,7 +18,7 @@ use super::mrc;
 use super::mrc::AscentArgs;
 use super::source::{Images, Source, ThreatArgs};
 use super::tuning::{TestArgs, Tuned, Tuning};
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::Evaluation;
@@ -66,6 +66,8 @@ pub struct AblateArgs {
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    numbers: PrecisionArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -86,7 +88,7 @@ pub fn run(args: &AblateArgs) -> anyhow::Result<ExitCode> {
         let known = NAMES.contains(&name.as_str());
         anyhow::ensure!(known, "no row `{name}`, expected some of {}", NAMES.join(", "));
     }
-    let source = Source::read(&args.checkpoint, args.machine.start()?)?;
+    let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     args.way.settings(threat.clone(), args.eval_batch_size)?;
     let open = |split, limit| source.open(&args.data, split, limit);
@@ -130,6 +132,7 @@ impl Run<'_> {
             "checkpoint": self.source.digest,
             "data": self.images.each_ref().map(|images| &images.digest),
             "threat": self.threat,
+            "precision": args.numbers.precision,
             "test": args.test.spec(&self.threat),
             "mrc": [json!(args.mrc_limit), json!(ascent.radius), json!(ascent.steps),
                 json!(ascent.ascent), json!(ascent.joint)],

@@ -12,7 +12,7 @@ use rift_models::artifact::{Ascent, atomic};
 use rift_models::threat::AttackSpec;
 use serde::Serialize;
 
-use crate::cli::MachineArgs;
+use crate::cli::{MachineArgs, PrecisionArgs};
 use crate::data::ImageSet;
 use crate::network::{Network, device};
 use crate::record::Progress;
@@ -46,6 +46,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    numbers: PrecisionArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -74,10 +76,11 @@ struct BenchReport {
 /// # Errors
 /// If the architecture cannot be built or the device has too little memory.
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
-    let device = args.machine.start()?;
+    let device = args.machine.start(args.numbers.precision)?;
     let input = [3, args.side, args.side];
     let spec = ArchSpec { width: args.width, ..ArchSpec::new(&args.arch, input, 10) };
     let network = Network::initialise(spec.build()?, 0, device)?;
+    let network = network.with_precision(args.numbers.precision);
     // Any images do: a kernel's speed does not depend on what they show.
     let count = args.limit * input.iter().product::<usize>();
     let bytes: Vec<u8> = (0..count).map(|i| (i.wrapping_mul(7919) >> 3) as u8).collect();

@@ -12,7 +12,7 @@ use rift_models::threat::AttackSpec;
 use serde_json::json;
 
 use super::source::{Images, Source, ThreatArgs, made_by};
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::interpolate::{Alphas, AlphasError, Sweep, SweepSettings, interpolate, moved};
@@ -49,6 +49,8 @@ pub struct InterpolateArgs {
     /// Write the sweep as JSON here, too.
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    numbers: PrecisionArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -99,7 +101,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If something cannot be read, or the two checkpoints do not belong together.
 pub fn run(args: &InterpolateArgs) -> anyhow::Result<ExitCode> {
-    let source = Source::read(&args.from, args.machine.start()?)?;
+    let source = Source::read(&args.from, &args.machine, args.numbers)?;
     let (to, _, digest) = Checkpoint::read(&args.to)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     let settings = args.way.settings(threat, args.batch_size)?;
@@ -190,6 +192,7 @@ fn lineage(
             "split": images.split.to_string(),
             "n": images.set.len(),
             "threat": settings.threat,
+            "precision": source.network.precision(),
         }),
         ancestors: ancestors
             .map(|(role, lineage)| (role.to_owned(), lineage.clone()))

@@ -19,7 +19,7 @@ use super::mrc::AscentArgs;
 use super::source::{Images, Source, ThreatArgs};
 use super::tuning::{Search, TestArgs, Tuned, Tuning};
 use super::{finetune, interpolate, mrc};
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::record::Progress;
 use crate::stage::finetune::{FinetuneSettings, Scope};
 use crate::stage::rift::{
@@ -82,6 +82,8 @@ pub struct RiftArgs {
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    numbers: PrecisionArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -90,7 +92,7 @@ pub struct RiftArgs {
 /// # Errors
 /// If something cannot be read or written, or does not fit the checkpoint.
 pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
-    let source = Source::read(&args.checkpoint, args.machine.start()?)?;
+    let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     for name in &args.module {
         source.network.graph().module(name)?;
     }
@@ -320,6 +322,7 @@ impl<'a> Run<'a> {
             "seed": self.seed,
             "limit": args.data.limit,
             "threat": self.threat,
+            "precision": args.numbers.precision,
             "test": args.test.spec(&self.threat),
             "mrc": {
                 "images": args.mrc_limit,
