@@ -30,8 +30,9 @@ from torchattacks_pgd import load_checkpoint
 
 def cifar10_train(folder, skip, limit):
     """`limit` training images after the first `skip`, as N×C×H×W in [0, 1], and their labels."""
-    (path,) = folder.rglob("train-*.parquet")
-    table = pyarrow.parquet.read_table(path, columns=["img", "label"]).slice(skip, limit)
+    paths = sorted(folder.rglob("train-*.parquet"))
+    tables = [pyarrow.parquet.read_table(path, columns=["img", "label"]) for path in paths]
+    table = pyarrow.concat_tables(tables).slice(skip, limit)
     pictures = [Image.open(io.BytesIO(row["bytes"])) for row in table["img"].to_pylist()]
     pixels = np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
     images = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()).float() / 255

@@ -36,6 +36,20 @@ impl PairedTest {
         Self { lost, gained, p_value: two_sided_binomial(lost.min(gained), lost + gained) }
     }
 
+    /// The probability in words: `p 0.048`, or `p < 0.001`.
+    ///
+    /// ```
+    /// use rift_models::artifact::PairedTest;
+    /// let p = |p_value| PairedTest { lost: 0, gained: 0, p_value }.p();
+    /// assert_eq!((p(0.0481), p(0.0004)), ("p 0.048".to_owned(), "p < 0.001".to_owned()));
+    /// ```
+    pub fn p(&self) -> String {
+        match self.p_value {
+            p if p < 0.001 => "p < 0.001".to_owned(),
+            p => format!("p {p:.3}"),
+        }
+    }
+
     /// The 95 % interval of the difference of the two accuracies, second minus first, over `n` images:
     /// Wald's with one more image lost and one more gained.
     ///
@@ -152,12 +166,12 @@ impl SweepReport {
             };
         }
         format!(
-            "alpha {}: clean {:+.2} points (p {:.3}), robust {:+.2} points (p {:.3})",
+            "alpha {}: clean {:+.2} points ({}), robust {:+.2} points ({})",
             self.chosen,
             change(&start.clean, &choice.clean),
-            choice.clean_test.p_value,
+            choice.clean_test.p(),
             change(&start.robust, &choice.robust),
-            choice.robust_test.p_value
+            choice.robust_test.p()
         )
     }
 }

@@ -293,10 +293,10 @@ fn print(report: &AblateReport) -> std::io::Result<()> {
             let after = &found.after;
             let [clean, robust] = found.points();
             let cells = [
-                (after.clean.percent(), clean, found.clean_test.p_value),
-                (after.robust.percent(), robust, found.robust_test.p_value),
+                (after.clean.percent(), clean, found.clean_test.p()),
+                (after.robust.percent(), robust, found.robust_test.p()),
             ]
-            .map(|(value, change, p)| format!("{value:>6.2} {change:+.2} p {p:.3}"));
+            .map(|(value, change, p)| format!("{value:>6.2} {change:+.2} {p}"));
             let name = if alpha == row.alpha { row.name.as_str() } else { "" };
             writeln!(out, "{name:<15} {alpha:>6} {:>22} {:>22}", cells[0], cells[1])?;
             if row.alpha == 1.0 {

@@ -318,6 +318,10 @@ impl<'a> Run<'a> {
         let way = args.way.settings(self.threat.clone(), args.eval_batch_size)?;
         let input = self.source.meta.arch.input;
         let training = args.training.settings(Scope::All, input, self.seed);
+        let mut finetune = training.describe();
+        if let (Some(_), Some(settings)) = (&args.search, finetune.as_object_mut()) {
+            settings.retain(|name, _| name != "lr" && name != "epochs");
+        }
         let settings = json!({
             "seed": self.seed,
             "limit": args.data.limit,
@@ -336,7 +340,7 @@ impl<'a> Run<'a> {
             } else {
                 json!(args.module)
             },
-            "finetune": training.describe(),
+            "finetune": finetune,
             "search": args.search.as_ref().map(|search| &search.0),
             "interpolate": { "alphas": way.alphas.to_string(), "refine": way.refine, "tolerance": way.tolerance },
         });
@@ -387,12 +391,13 @@ pub(super) fn print_comparison(out: &mut impl Write, result: &Comparison) -> std
     writeln!(out, "{:7} {:>36} {:>36}  change", "", "before", "after")?;
     let mut row = |name, [before, after]: [&Accuracy; 2], test: &PairedTest, range: &Interval| {
         let change = after.percent() - before.percent();
-        let PairedTest { lost, gained, p_value } = test;
+        let PairedTest { lost, gained, .. } = test;
         let (before, after) = (before.to_string(), after.to_string());
         let [lower, upper] = [range.lower * 100.0, range.upper * 100.0];
         writeln!(
             out,
-            "{name:7} {before:>36} {after:>36}  {change:+.2} points ({lower:+.2} to {upper:+.2}; +{gained} −{lost}, p {p_value:.3})"
+            "{name:7} {before:>36} {after:>36}  {change:+.2} points ({lower:+.2} to {upper:+.2}; +{gained} −{lost}, {})",
+            test.p()
         )
     };
     let Comparison { before, after, .. } = result;

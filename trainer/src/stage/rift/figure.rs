@@ -137,14 +137,11 @@ pub fn curve(points: &[SweepPoint], chosen: f64, tolerance: f64) -> String {
     for tick in 0..=((high - low) / step).round() as usize {
         let value = low + step * tick as f64;
         let y = down(value);
-        let colour = if value.abs() < step / 2.0 { QUIET } else { LINE };
+        let zero = value.abs() < step / 2.0;
+        let colour = if zero { QUIET } else { LINE };
+        let words = if zero { "0".to_owned() } else { format!("{value:+.*}", digits(step)) };
         rule(&mut svg, [LEFT, y, WIDTH - RIGHT, y], colour, "");
-        text(
-            &mut svg,
-            [LEFT - 8.0, y + 4.0],
-            ("end", QUIET),
-            &format!("{value:+.*}", digits(step)),
-        );
+        text(&mut svg, [LEFT - 8.0, y + 4.0], ("end", QUIET), &words);
     }
     for tick in 0..=10 {
         let alpha = last * f64::from(tick) / 10.0;

@@ -12,7 +12,8 @@ use super::{Comparison, RiftReport, SeedsReport};
 pub fn page(report: &RiftReport) -> String {
     let RiftReport { n, split, threat, alpha, .. } = report;
     let mut body = format!(
-        "<h1>RiFT of {}</h1><p class=\"lead\">{}; {n} {split} images, {}, seed {}.</p>",
+        "<h1>RiFT of {}</h1><p class=\"lead\">Chosen on the validation images: {}. Below, {n} {split} \
+         images by which nothing was chosen, {}, seed {}.</p>",
         escape(&report.tuned.join(", ")),
         escape(&report.verdict),
         escape(&threat.label()),
@@ -85,7 +86,7 @@ pub fn page_of_seeds(report: &SeedsReport) -> String {
     section(&mut body, "Before and after", &rows);
     for run in &report.runs {
         let drawing = curve(&run.points, run.alpha, run.tolerance);
-        let content = format!("<p>{}</p>{drawing}", escape(&run.verdict));
+        let content = format!("<p>Chosen: {}.</p>{drawing}", escape(&run.verdict));
         section(&mut body, &format!("The way of seed {}", run.seed), &content);
     }
     if let Some(first) = report.runs.first() {
@@ -137,13 +138,13 @@ fn comparison(result: &Comparison) -> String {
             text,
             "<tr><td>{name}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{:+.2}<small>{:+.2} to {:+.2}</small></td>\
-             <td>p {:.3}<small>{} gained, {} lost</small></td></tr>",
+             <td>{}<small>{} gained, {} lost</small></td></tr>",
             accuracy(before),
             accuracy(after),
             after.percent() - before.percent(),
             change.lower * 100.0,
             change.upper * 100.0,
-            test.p_value,
+            escape(&test.p()),
             test.gained,
             test.lost
         );
@@ -167,18 +168,23 @@ fn points(report: &RiftReport) -> String {
         let class = if point.alpha == report.alpha { " class=\"chosen\"" } else { "" };
         let _ = write!(
             text,
-            "<tr{class}><td class=\"n\">{}</td><td class=\"n\">{:.2} %</td><td class=\"n\">{:.3}</td>\
-             <td class=\"n\">{:.2} %</td><td class=\"n\">{:.3}</td></tr>",
+            "<tr{class}><td class=\"n\">{}</td><td class=\"n\">{:.2} %</td><td class=\"n\">{}</td>\
+             <td class=\"n\">{:.2} %</td><td class=\"n\">{}</td></tr>",
             point.alpha,
             point.clean.percent(),
-            point.clean_test.p_value,
+            escape(&bare(&point.clean_test)),
             point.robust.percent(),
-            point.robust_test.p_value
+            escape(&bare(&point.robust_test))
         );
     }
     let n = report.points.first().map_or(0, |point| point.clean.n);
     let _ = write!(text, "</table><p>{n} validation images; p is paired, against α = 0.</p>");
     text
+}
+
+/// A probability without its letter, for a column that has it at its head.
+fn bare(test: &PairedTest) -> String {
+    test.p().trim_start_matches("p ").to_owned()
 }
 
 fn candidates(report: &RiftReport) -> String {
