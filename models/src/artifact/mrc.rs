@@ -147,7 +147,7 @@ impl MrcReport {
 /// Spearman 1904, American Journal of Psychology 15, 72–101.
 pub fn rank_correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     let n = a.len().min(b.len());
-    let middle = (n as f64 + 1.0) / 2.0;
+    let middle = f64::midpoint(n as f64, 1.0);
     let [a, b] = [a, b].map(|values| ranks(&values[..n]));
     let product = |a: &[f64], b: &[f64]| -> f64 {
         a.iter().zip(b).map(|(a, b)| (a - middle) * (b - middle)).sum()
@@ -161,7 +161,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let rank = |value: &f64| {
         let below = values.iter().filter(|other| *other < value).count();
         let equal = values.iter().filter(|other| *other == value).count();
-        below as f64 + (equal as f64 + 1.0) / 2.0
+        below as f64 + f64::midpoint(equal as f64, 1.0)
     };
     values.iter().map(rank).collect()
 }

@@ -39,11 +39,13 @@ impl Source {
         let device = machine.start(precision)?;
         let (network, meta, digest) = Network::read(path, device).map_err(|error| {
             let foreign = path.extension().is_some_and(|e| e == "pth" || e == "pt");
-            match foreign {
-                true => anyhow::Error::new(error).context(
+            let error = anyhow::Error::new(error);
+            if foreign {
+                error.context(
                     "not yet a checkpoint, `rift-trainer import` makes one of published weights",
-                ),
-                false => error.into(),
+                )
+            } else {
+                error
             }
         })?;
         let network = network.with_precision(precision);

@@ -135,10 +135,7 @@ pub fn measure(
     let network = network.copy()?;
     let stage = Stage { network: &network, batches: &batches, settings, progress };
     let (start, rows) = all(&stage, &nodes)?;
-    let halves = match settings.halves {
-        true => halves(&stage, &nodes)?,
-        false => None,
-    };
+    let halves = if settings.halves { halves(&stage, &nodes)? } else { None };
     Ok(Criticality { loss: start.0, robust_accuracy: start.1, rows, halves })
 }
 

@@ -149,7 +149,7 @@ pub fn curve(points: &[SweepPoint], chosen: f64, tolerance: f64) -> String {
         let words = words.trim_end_matches('0').trim_end_matches('.');
         text(&mut svg, [across(alpha), HEIGHT - 24.0], ("middle", QUIET), words);
     }
-    text(&mut svg, [(LEFT + WIDTH) / 2.0, HEIGHT - 6.0], ("middle", QUIET), "α");
+    text(&mut svg, [f64::midpoint(LEFT, WIDTH), HEIGHT - 6.0], ("middle", QUIET), "α");
     let dashed = " stroke-dasharray=\"5 4\"";
     rule(&mut svg, [LEFT, down(floor), WIDTH - RIGHT, down(floor)], ROBUST, dashed);
     let x = across(chosen);
