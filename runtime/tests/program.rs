@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, what it writes, how it ends.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
+mod inputs;
 mod small_models;
 
 use std::fs;

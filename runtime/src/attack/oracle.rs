@@ -24,6 +24,12 @@ pub struct Gradient {
 /// An answer about an image must depend on that image alone: not on its place in the batch, nor on
 /// the others in it.
 pub trait Oracle {
+    /// How many steps lie between a black and a white pixel, where the model takes whole numbers;
+    /// an image between two steps cannot be given to it.
+    fn levels(&self) -> Option<f32> {
+        None
+    }
+
     /// The logits of the model that is served, by which alone an image is judged.
     ///
     /// # Shapes

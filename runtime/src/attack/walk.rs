@@ -3,7 +3,12 @@
 //! Every image is walked by itself: its path depends on the image, the attack's settings and the
 //! noise of its index, and on nothing else. A batch only carries several images through the model at
 //! once; when one is done, the next takes its place, so batches stay full to the end.
+//!
+//! Where the model takes whole numbers, every image is one that it can be given: a walk goes where it
+//! likes, but what the model is asked about, differentiated at and broken by is the nearest image of
+//! whole numbers within the ball.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -159,7 +164,8 @@ pub struct Outcome {
 /// A walk with what is counted beside it.
 struct Carried<W> {
     walk: W,
-    norm: Norm,
+    reach: (Norm, f32),
+    levels: Option<f32>,
     centre: Vec<f32>,
     label: usize,
     outcome: Outcome,
@@ -168,16 +174,30 @@ struct Carried<W> {
 }
 
 impl<W: Walk> Carried<W> {
-    fn distance(&self) -> f32 {
-        let ball = Ball { norm: self.norm, eps: 0.0, centre: &self.centre };
-        ball.distance(self.walk.image())
+    fn ball(&self) -> Ball<'_> {
+        Ball { norm: self.reach.0, eps: self.reach.1, centre: &self.centre }
+    }
+
+    /// The image about which the walk asks, as the model can be given it.
+    fn image(&self) -> Cow<'_, [f32]> {
+        let Some(levels) = self.levels else { return Cow::Borrowed(self.walk.image()) };
+        let mut image = self.walk.image().to_vec();
+        self.ball().snap(&mut image, levels);
+        Cow::Owned(image)
+    }
+
+    /// Whether `distance` is in the attack's reach; whole numbers are there but for rounding.
+    fn reaches(&self, distance: f32) -> bool {
+        let eps = self.reach.1;
+        distance <= if self.levels.is_some() { eps * (1.0 + 1e-6) } else { eps }
     }
 
     /// What became of the image, once the walk is over.
     fn close(mut self) -> Outcome {
         if !self.outcome.broken {
-            self.outcome.distance = self.distance();
-            self.outcome.image = self.walk.image().to_vec();
+            let image = self.image().into_owned();
+            self.outcome.distance = self.ball().distance(&image);
+            self.outcome.image = image;
         }
         self.outcome
     }
@@ -210,11 +230,12 @@ impl Carrier {
         if let Some(head) = attack.head() {
             oracle.follow(head)?;
         }
+        let levels = oracle.levels();
         let (mut walking, mut waiting) = (Vec::new(), Vec::new());
         while !queue.is_late() {
             while walking.len() < self.batch && waiting.len() < self.batch {
                 let Some(index) = queue.take() else { break };
-                let carried = self.begin(attack, samples, index);
+                let carried = self.begin(attack, (samples, levels), index);
                 sort(carried, &mut walking, &mut waiting, &mut finished);
             }
             let moved = if waiting.len() >= self.batch
@@ -238,11 +259,17 @@ impl Carrier {
     fn begin<A: Attack>(
         &self,
         attack: &A,
-        samples: &impl Samples,
+        (samples, levels): (&impl Samples, Option<f32>),
         index: usize,
     ) -> Carried<A::Walk> {
         let mut centre = vec![0.0; self.input.iter().product()];
         samples.copy(index, &mut centre);
+        if let Some(levels) = levels {
+            // What the model is given of the image as it is.
+            for value in &mut centre {
+                *value = (*value * levels).round().clamp(0.0, levels) / levels;
+            }
+        }
         let label = samples.label(index);
         let others = ranked(&samples.logits(index), label);
         let walk = attack.begin(Subject { index, label, centre: centre.clone(), others });
@@ -256,8 +283,8 @@ impl Carrier {
             forwards: 0,
             blind: false,
         };
-        let norm = attack.reach().0;
-        Carried { walk, norm, centre, label, outcome, held: None }
+        let reach = attack.reach();
+        Carried { walk, reach, levels, centre, label, outcome, held: None }
     }
 
     /// One gradient for each.
@@ -299,19 +326,19 @@ impl Carrier {
         mut carried: Vec<Carried<A::Walk>>,
     ) -> Result<Vec<Carried<A::Walk>>, OracleError> {
         let logits = oracle.logits(&self.stack(&carried).view())?;
-        let eps = attack.reach().1;
         for (one, logits) in carried.iter_mut().zip(logits.rows()) {
             one.outcome.forwards += 1;
             let prediction = prediction(&logits);
             let mut is_broken = prediction != one.label;
             if is_broken {
-                let distance = one.distance();
-                is_broken = attack.stays_within() || distance <= eps;
+                let image = one.image().into_owned();
+                let distance = one.ball().distance(&image);
+                is_broken = attack.stays_within() || one.reaches(distance);
                 if is_broken {
                     one.outcome.broken = true;
                     one.outcome.prediction = prediction;
                     one.outcome.distance = distance;
-                    one.outcome.image = one.walk.image().to_vec();
+                    one.outcome.image = image;
                 }
             }
             match one.held.take() {
@@ -327,7 +354,7 @@ impl Carrier {
         let [c, h, w] = self.input;
         let mut images = Array4::zeros((carried.len(), c, h, w));
         for (one, mut image) in carried.iter().zip(images.outer_iter_mut()) {
-            for (to, from) in image.iter_mut().zip(one.walk.image()) {
+            for (to, from) in image.iter_mut().zip(one.image().iter()) {
                 *to = *from;
             }
         }

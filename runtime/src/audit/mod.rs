@@ -16,8 +16,10 @@ pub mod sanity;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod twin;
 
 pub use merge::{MergeError, merge};
 pub use plan::{AuditError, Keep, Plan, check_data};
 pub use runner::{Fate, Measured, Progress, Stage, measure};
+pub use twin::{check_twin, judge_twin};
 pub use summary::{counted, is_counted, warnings};

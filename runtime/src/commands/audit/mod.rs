@@ -5,6 +5,7 @@ pub(crate) mod merge;
 mod output;
 mod replay;
 mod shard;
+mod subject;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,16 +14,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
-use rift_models::dataset::{Dataset, Request, Split};
+use rift_models::dataset::{Dataset, Split};
 use rift_runtime::attack::gradient::{Attacker, GradientError, Graphs};
-use rift_runtime::audit::{AuditError, Keep, Measured, Plan, check_data, html, measure, report};
+use rift_runtime::audit::{AuditError, Keep, Measured, Plan, html, measure, report};
 use rift_runtime::session::Classifier;
 
 use self::flags::{Gate, ThreatArgs, duration, fraction};
 use self::replay::Replay;
 use self::shard::Part;
-use super::{Answer, open, output as files};
-use crate::cli::{Global, Spread, at_least_one};
+use self::subject::Subject;
+use super::{Answer, output as files};
+use crate::cli::{Global, ReadingArgs, Spread, at_least_one};
 
 /// Broken images that the page shows, among the first so many of the data.
 const SHOWN: usize = 18;
@@ -43,6 +45,15 @@ pub(crate) struct AuditArgs {
     /// Use the first N images
     #[arg(long, value_name = "N", env = "RIFT_LIMIT", value_parser = at_least_one)]
     limit: Option<usize>,
+    /// Follow the gradients of this model, the float twin of a quantised one, say; images are judged
+    /// by MODEL [with --replay: the one of the report]
+    #[arg(long, value_name = "TWIN", env = "RIFT_GRADIENTS_FROM")]
+    gradients_from: Option<PathBuf>,
+    /// Resize the images to the size that the model takes, by the triangle filter
+    #[arg(long, env = "RIFT_RESIZE", value_parser = clap::builder::FalseyValueParser::new())]
+    resize: bool,
+    #[command(flatten)]
+    reading: ReadingArgs,
     #[command(flatten)]
     threat: ThreatArgs,
     /// Make an audit again and say whether it is the same; threat model and attacks are the report's
@@ -71,6 +82,8 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_enum, env = "RIFT_GATE", default_value = "interval")]
     gate: Gate,
     #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
     spread: Spread,
 }
 
@@ -85,29 +98,26 @@ pub(crate) fn run(
         files::check_writable(path)?;
     }
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
-    let of_report = replay.as_ref().map(|replay| PathBuf::from(&replay.report.model.path));
-    let model = args.model.clone().or(of_report).context("no MODEL is given")?;
-    let classifier = open(&model, global)?;
+    let subject = Subject::open(args, replay.as_ref(), global)?;
     let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
     let eps = args.threat.eps(trained)?;
     let methods = args.threat.methods(&eps)?;
-    let (data, path) = open_data(args, replay.as_ref())?;
-    check_data(&classifier, &data)?;
     let options = args.spread.options();
+    let batch = classifier.batch(options.batch);
     let keep = match (&args.save_adversarial, &args.html) {
         (Some(_), _) => Keep::All,
         (None, Some(_)) => Keep::First(AMONG),
         (None, None) => Keep::First(0),
     };
     let plan = match &replay {
-        Some(replay) => replay.plan((&classifier, &data), options.batch, keep)?,
+        Some(replay) => replay.plan((&classifier, &data), batch, keep)?,
         None => Plan {
             norm: args.threat.norm(trained),
             eps,
             methods,
             seed: args.threat.seed,
             early_stop: !args.threat.no_early_stop,
-            batch: options.batch,
+            batch,
             keep,
             until: args.time_budget.map(|budget| started + budget),
             rows: args.shard.map_or(0..data.len(), |part| part.rows(data.len())),
@@ -128,6 +138,7 @@ pub(crate) fn run(
         eps: plan.eps.clone(),
         attacks: serde_json::to_value(&plan.methods)?,
         early_stop: plan.early_stop,
+        reading: classifier.reading().clone(),
     });
     report.shard = match &replay {
         Some(replay) => replay.report.shard,
@@ -136,16 +147,6 @@ pub(crate) fn run(
     write(args, (&classifier, &data), &measured, &report)?;
     out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
     verdict(args, replay.as_ref(), &report, out)
-}
-
-fn open_data(args: &AuditArgs, replay: Option<&Replay>) -> anyhow::Result<(Dataset, PathBuf)> {
-    let of_report = replay.map(|replay| PathBuf::from(&replay.request.data));
-    let path = args.data.clone().or(of_report).context("no `--data` is given")?;
-    let request = match replay {
-        Some(replay) => Request::new(replay.split).limit(replay.request.limit),
-        None => Request::new(args.split).limit(args.limit),
-    };
-    Ok((Dataset::open(&path, &request)?, path))
 }
 
 /// The gradient graphs that the plan needs; where there can be none, the error says what still works.
