@@ -1,12 +1,16 @@
 # `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
 
-.PHONY: help setup build demo test check bench check-dependencies
+.PHONY: help setup setup-openvino build demo test check bench check-dependencies
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
 
 setup: ## the native libraries, as wheels, in .venv
 	@./setup.sh
+
+setup-openvino: setup ## ONNX Runtime with OpenVINO in .openvino, for `--provider openvino`
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+	    --target .openvino -r requirements-openvino.txt
 
 build: setup ## the three programs, optimised, in target/release
 	cargo build --release --workspace --bins

@@ -4,6 +4,7 @@ mod flags;
 
 pub use flags::SettingFlags;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -216,14 +217,11 @@ impl Settings {
         AttackSpec { step, steps: self.validation_steps, ..self.attack() }
     }
 
-    /// The first key in which `other` differs, with both values.
+    /// The keys in which `other` differs, each with both values.
     ///
     /// # Errors
     /// If a path is not text.
-    pub fn difference(
-        &self,
-        other: &Self,
-    ) -> Result<Option<(String, String, String)>, ConfigError> {
+    pub fn differences(&self, other: &Self) -> Result<Vec<(String, String, String)>, ConfigError> {
         let [ours, theirs]: [Table; 2] = [
             Table::try_from(self).map_err(|error| ConfigError::Key(one_line(&error)))?,
             Table::try_from(other).map_err(|error| ConfigError::Key(one_line(&error)))?,
@@ -231,10 +229,12 @@ impl Settings {
         let show = |table: &Table, key: &str| {
             table.get(key).map_or("not set".to_owned(), |value| format!("`{value}`"))
         };
-        let mut keys = ours.keys().chain(theirs.keys());
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         Ok(keys
-            .find(|key| ours.get(*key) != theirs.get(*key))
-            .map(|key| (key.clone(), show(&ours, key), show(&theirs, key))))
+            .into_iter()
+            .filter(|key| ours.get(*key) != theirs.get(*key))
+            .map(|key| (key.clone(), show(&ours, key), show(&theirs, key)))
+            .collect())
     }
 
     /// The learning rate.

@@ -55,7 +55,12 @@ pub fn support(classifier: &Classifier) -> Result<(), GradientError> {
 pub fn loss_gradient(classifier: &Classifier) -> Result<Model, GradientError> {
     let (trace, interface) = measured(classifier)?;
     let head = Head::CrossEntropy;
-    Ok(autodiff::loss_gradient_at(classifier.model(), &trace, &interface, (head, form(classifier)))?)
+    Ok(autodiff::loss_gradient_at(
+        classifier.model(),
+        &trace,
+        &interface,
+        (head, form(classifier)),
+    )?)
 }
 
 /// The classifier with the product of `cotangent` and its Jacobian.
@@ -64,12 +69,7 @@ pub fn loss_gradient(classifier: &Classifier) -> Result<Model, GradientError> {
 /// As [`loss_gradient`].
 pub fn vector_jacobian(classifier: &Classifier) -> Result<Model, GradientError> {
     let (trace, interface) = measured(classifier)?;
-    Ok(autodiff::vector_jacobian_at(
-        classifier.model(),
-        &trace,
-        &interface,
-        Form::default(),
-    )?)
+    Ok(autodiff::vector_jacobian_at(classifier.model(), &trace, &interface, Form::default())?)
 }
 
 /// Gradient graphs of one classifier, a loss each.
@@ -96,7 +96,8 @@ impl Graphs {
                 Some(known) => known,
                 none => none.insert(measured(classifier)?),
             };
-            let graph = autodiff::loss_gradient_at(classifier.model(), trace, interface, (head, form))?;
+            let graph =
+                autodiff::loss_gradient_at(classifier.model(), trace, interface, (head, form))?;
             graphs.insert(head, graph.to_bytes());
         }
         Ok(Self(graphs))

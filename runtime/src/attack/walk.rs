@@ -9,7 +9,8 @@
 //! whole numbers within the ball.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use ndarray::{Array4, ArrayView1, ArrayView4, Axis};
@@ -102,17 +103,23 @@ pub struct Queue {
     indices: Vec<usize>,
     next: AtomicUsize,
     until: Option<Instant>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Queue {
     /// A queue of these images.
     pub fn new(indices: Vec<usize>) -> Self {
-        Self { indices, next: AtomicUsize::new(0), until: None }
+        Self { indices, next: AtomicUsize::new(0), until: None, stop: None }
     }
 
     /// The queue, closed at this moment; images on their way then are left where they are.
     pub fn until(self, moment: Option<Instant>) -> Self {
         Self { until: moment, ..self }
+    }
+
+    /// The queue, closed likewise once this flag is set.
+    pub fn unless(self, stop: Option<Arc<AtomicBool>>) -> Self {
+        Self { stop, ..self }
     }
 
     /// Images in all.
@@ -136,7 +143,8 @@ impl Queue {
     }
 
     fn is_late(&self) -> bool {
-        self.until.is_some_and(|moment| Instant::now() >= moment)
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
+            || self.until.is_some_and(|moment| Instant::now() >= moment)
     }
 }
 

@@ -21,7 +21,8 @@ pub fn check_twin(served: &Classifier, twin: &Classifier) -> Result<(), AuditErr
     if expected == found {
         return Ok(());
     }
-    let say = |([c, h, w], classes): ([usize; 3], usize)| format!("{c}x{h}x{w} to {classes} classes");
+    let say =
+        |([c, h, w], classes): ([usize; 3], usize)| format!("{c}x{h}x{w} to {classes} classes");
     Err(AuditError::Twin { expected: say(expected), found: say(found) })
 }
 

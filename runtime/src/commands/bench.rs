@@ -75,7 +75,7 @@ pub(crate) fn run(
         output::check_writable(path)?;
     }
     let (reading, engine) = (args.reading.reading(false), args.engine.engine()?);
-    let opening = Opening { reading, engine, image: None };
+    let opening = Opening { reading, engine, ..Opening::default() };
     let classifier = open_with(&args.model, &opening, global)?;
     let options = args.spread.options();
     let graph = gradient::loss_gradient(&classifier)
@@ -108,7 +108,11 @@ pub(crate) fn run(
     }
     writeln!(out, "{} on ONNX Runtime {}", args.model.display(), report.onnxruntime)?;
     let many = if threads == 1 { "thread" } else { "threads" };
-    writeln!(out, "{threads} {many}, batches of {batch}, {}, images per second:", report.precision)?;
+    writeln!(
+        out,
+        "{threads} {many}, batches of {batch}, {}, images per second:",
+        report.precision
+    )?;
     print("forward", forward, out)?;
     print("forward + input gradient", backward, out)?;
     Ok(Answer::Yes)

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use rift_runtime::attack::gradient;
 
-use super::{Answer, open, output};
+use super::{Answer, look_at, output};
 use crate::cli::{Global, ReadingArgs};
 
 /// The arguments of `gradient`.
@@ -31,7 +31,7 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
     output::check_writable(&args.out)?;
-    let classifier = open(&args.model, &args.reading, global)?;
+    let classifier = look_at(&args.model, &args.reading, global)?;
     let graph = gradient::vector_jacobian(&classifier)
         .with_context(|| format!("no gradient of `{}`", args.model.display()))?;
     let digest = graph.write(&args.out)?;

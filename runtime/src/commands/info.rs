@@ -11,7 +11,7 @@ use rift_runtime::autodiff::Layout;
 use rift_runtime::session::Classifier;
 use serde::Serialize;
 
-use super::{Answer, open, output};
+use super::{Answer, look_at, output};
 use crate::cli::{Global, ReadingArgs};
 
 /// The arguments of `info`.
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &InfoArgs, global: &Global, out: &mut dyn Write) -> anyh
     if let Some(path) = &args.json {
         output::check_writable(path)?;
     }
-    let classifier = open(&args.model, &args.reading, global)?;
+    let classifier = look_at(&args.model, &args.reading, global)?;
     let info = gather(&classifier);
     if let Some(path) = &args.json {
         atomic::write_json(path, &info)?;

@@ -30,6 +30,12 @@ fn open(model: &Path, reading: &ReadingArgs, global: &Global) -> anyhow::Result<
     open_with(model, &Opening { reading: reading.reading(false), ..Opening::default() }, global)
 }
 
+/// As [`open`], for what asks the model next to nothing.
+fn look_at(model: &Path, reading: &ReadingArgs, global: &Global) -> anyhow::Result<Classifier> {
+    let reading = reading.reading(false);
+    open_with(model, &Opening { reading, is_brief: true, ..Opening::default() }, global)
+}
+
 /// As [`open`], with all that can be said.
 fn open_with(model: &Path, opening: &Opening, global: &Global) -> anyhow::Result<Classifier> {
     // A path that is not there deserves its own message, not one about the library.

@@ -8,6 +8,7 @@ use rift_models::artifact::{Bundle, Digest, Reading};
 use rift_models::onnx::Model;
 
 use super::intake::Intake;
+use super::options::build_plain;
 use super::signature::Signature;
 use super::{BuildError, Engine, Library, SessionError, build, library};
 use crate::autodiff::{AutodiffError, Interface, Layout};
@@ -40,6 +41,8 @@ pub struct Opening {
     /// Channels, height and width of the images to come, for what the file leaves free and the reading
     /// does not say.
     pub image: Option<[usize; 3]>,
+    /// Whether the model is only to be looked at: no session is made fast for it.
+    pub is_brief: bool,
 }
 
 /// What stands in the way of taking a model at its word.
@@ -99,12 +102,13 @@ impl Classifier {
         (bytes, bundle): (Vec<u8>, Option<Bundle>),
         opening: &Opening,
     ) -> Result<Self, SessionError> {
-        let Opening { reading, engine, image } = opening.clone();
+        let Opening { reading, engine, image, is_brief } = opening.clone();
         let name = || path.display().to_string();
         let digest = Digest::of_bytes(&bytes);
         let model = Model::from_bytes(&bytes)
             .map_err(|source| SessionError::Onnx { path: name(), source })?;
         let library = library::load(None)?;
+        let build = if is_brief { build_plain } else { build };
         let mut session = build(library, engine.judging(), &bytes)
             .map_err(|error| refused(error, (library, engine), path))?;
         let signature = Signature::of(&mut session, (&reading, image), &name())?;
@@ -120,7 +124,7 @@ impl Classifier {
             signature,
             class_names: None,
             precautions: Vec::new(),
-            spare: Mutex::new(Some(session)),
+            spare: Mutex::new((!is_brief).then_some(session)),
         };
         classifier.name_classes()?;
         if classifier.interface().is_ok_and(|interface| interface.logits.before_softmax) {

@@ -324,7 +324,8 @@ mod tests {
         let error = open(Some(file.path()), Provider::Cpu).unwrap_err().to_string();
         assert!(error.contains(&file.path().display().to_string()), "{error}");
         assert!(error.contains("--onnxruntime"), "{error}");
-        let error = open(Some(Path::new("/nonexistent/lib.so")), Provider::Cpu).unwrap_err().to_string();
+        let error =
+            open(Some(Path::new("/nonexistent/lib.so")), Provider::Cpu).unwrap_err().to_string();
         assert!(error.contains("it is no file"), "{error}");
     }
 }

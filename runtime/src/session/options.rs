@@ -42,12 +42,32 @@ pub enum BuildError {
 /// # Errors
 /// If the provider cannot be had or ONNX Runtime refuses the model.
 pub fn build(library: &Library, engine: Engine, model: &[u8]) -> Result<Session, BuildError> {
-    let settings = |builder: SessionBuilder| -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
-        builder
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(1)?
-            .with_inter_threads(1)
-    };
+    build_at(GraphOptimizationLevel::All, library, engine, model)
+}
+
+/// As [`build`], for few runs: the graph is taken as it is, since making it fast would take longer than
+/// they do.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn build_plain(
+    library: &Library,
+    engine: Engine,
+    model: &[u8],
+) -> Result<Session, BuildError> {
+    build_at(GraphOptimizationLevel::Disable, library, engine, model)
+}
+
+fn build_at(
+    level: GraphOptimizationLevel,
+    library: &Library,
+    engine: Engine,
+    model: &[u8],
+) -> Result<Session, BuildError> {
+    let settings =
+        move |builder: SessionBuilder| -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
+            builder.with_optimization_level(level)?.with_intra_threads(1)?.with_inter_threads(1)
+        };
     let mut builder =
         settings(Session::builder(library.environment())?).map_err(|error| plain(&error))?;
     if let Some(provider) = engine.dispatch() {

@@ -162,9 +162,7 @@ impl Engine {
                 let provider = ep::OpenVINO::default().with_device_type("CPU");
                 provider.with_arbitrary_config("load_config", config).build()
             }
-            Provider::Cuda => {
-                ep::CUDA::default().with_tf32(false).build()
-            }
+            Provider::Cuda => ep::CUDA::default().with_tf32(false).build(),
             Provider::Xnnpack => ep::XNNPACK::default().build(),
         };
         Some(dispatch.error_on_failure())

@@ -156,9 +156,9 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let set = ImageSet::new(&dataset, device)?;
     let plan = Plan {
         batch: args.batch_size,
-        limit: None,
         attack: spec.as_ref(),
         keep_images: args.save_adversarial.is_some(),
+        ..Plan::clean()
     };
     let progress = Progress::new("eval", set.len(), args.machine.quiet);
     let evaluation = evaluate(&network, &set, &plan, &progress)?;

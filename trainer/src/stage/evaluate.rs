@@ -4,6 +4,7 @@ use rift_models::artifact::Accuracy;
 use rift_models::threat::AttackSpec;
 use tch::{Device, Tensor};
 
+use super::Stop;
 use crate::attack;
 use crate::data::ImageSet;
 use crate::network::{Mode, Network, TorchError, to_indices};
@@ -20,12 +21,14 @@ pub struct Plan<'a> {
     pub attack: Option<&'a AttackSpec>,
     /// Whether the adversarial images are kept.
     pub keep_images: bool,
+    /// Ends the evaluation early: there are fewer verdicts then.
+    pub stop: Option<&'a Stop>,
 }
 
 impl Plan<'_> {
     /// Everything in batches of 256, clean only.
     pub fn clean() -> Self {
-        Self { batch: 256, limit: None, attack: None, keep_images: false }
+        Self { batch: 256, limit: None, attack: None, keep_images: false, stop: None }
     }
 
     /// The number of images that it evaluates of a set.
@@ -70,6 +73,9 @@ pub fn evaluate(
     let mut evaluation = Evaluation { clean: Vec::new(), robust: Vec::new(), images: None };
     let mut kept = Vec::new();
     for batch in set.batches(plan.batch, plan.limit) {
+        if plan.stop.is_some_and(|stop| stop.requested().is_some()) {
+            break;
+        }
         let batch = batch?;
         let labels = to_indices(&batch.labels)?;
         let correct = |classes: &[usize]| -> Vec<bool> {

@@ -6,7 +6,7 @@ pub mod interpolate;
 pub mod mrc;
 mod probe;
 pub mod rift;
-mod state;
+mod stop;
 pub mod train;
 
 #[cfg(test)]
@@ -16,4 +16,5 @@ mod tests;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
 pub use probe::probe;
+pub use stop::Stop;
 pub use train::{Job, TrainError, Training};

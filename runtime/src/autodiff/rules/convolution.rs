@@ -77,7 +77,9 @@ fn backward(
         attribute::ints("dilations", &signed(&window.dilations)),
         attribute::int("group", convolution.group as i64),
     ];
-    if let (Some(pads), Some(stored)) = (convolution.reversed_pads(view.form), view.stored_floats(1)) {
+    if let (Some(pads), Some(stored)) =
+        (convolution.reversed_pads(view.form), view.stored_floats(1))
+    {
         let weight = tensor::load::<f32>(stored)?;
         let reversed = reverse_weight(&weight, convolution.group)?;
         let reversed = builder.array(&format!("{}_reversed", stored.name()), &reversed);
@@ -110,8 +112,8 @@ fn reverse_weight(weight: &ArrayD<f32>, group: usize) -> Result<ArrayD<f32>, Ref
         swapped.invert_axis(Axis(axis));
     }
     let reversed: Vec<usize> = [&[group * inputs, outputs], &shape[2..]].concat();
-    let values = swapped.iter().copied().collect();
-    ArrayD::from_shape_vec(IxDyn(&reversed), values).map_err(|error| Refusal(error.to_string()))
+    let swapped = swapped.as_standard_layout().into_owned();
+    swapped.into_shape_with_order(IxDyn(&reversed)).map_err(|error| Refusal(error.to_string()))
 }
 
 #[cfg(test)]
@@ -171,11 +173,18 @@ mod tests {
         let mut builder = GraphBuilder::new("net", 17);
         let dims = [1, 3, 8, 8].map(rift_models::onnx::Dim::Fixed);
         let x = builder.input("x", rift_models::onnx::DataType::Float, &dims).unwrap();
-        let [a, b] = [builder.array("a", &weights(&[4, 3, 3, 3])), builder.array("b", &weights(&[2, 4, 3, 3]))];
+        let [a, b] = [
+            builder.array("a", &weights(&[4, 3, 3, 3])),
+            builder.array("b", &weights(&[2, 4, 3, 3])),
+        ];
         let x = builder.node("Conv", &[&x, &a], vec![ints("strides", &[2, 2])]);
         let x = builder.node("Conv", &[&x, &b], vec![]);
         let x = builder.node("Flatten", &[&x], vec![]);
-        builder.output(&x, rift_models::onnx::DataType::Float, &[1, 2].map(rift_models::onnx::Dim::Fixed));
+        builder.output(
+            &x,
+            rift_models::onnx::DataType::Float,
+            &[1, 2].map(rift_models::onnx::Dim::Fixed),
+        );
         let model = builder.finish().unwrap();
         let trace = crate::session::trace::Trace::measure(environment, &model).unwrap();
         let interface = crate::autodiff::Interface::of(&model).unwrap();

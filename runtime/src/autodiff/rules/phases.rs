@@ -44,8 +44,7 @@ pub(super) fn backward(
     let block = vec![attribute::int("blocksize", stride as i64), attribute::string("mode", "CRD")];
     let in_line = builder.node("DepthToSpace", &[&side_by_side], block);
     let starts: Vec<i64> = window.pads_begin.iter().map(|p| *p as i64).collect();
-    let ends: Vec<i64> =
-        (0..2).map(|a| (window.pads_begin[a] + window.input[a]) as i64).collect();
+    let ends: Vec<i64> = (0..2).map(|a| (window.pads_begin[a] + window.input[a]) as i64).collect();
     let length = |a: usize| stride * reached[a].max(window.output[a]);
     if (0..2).all(|a| starts[a] == 0 && ends[a] == length(a) as i64) {
         return Ok(in_line);

@@ -6,7 +6,9 @@ use rift_models::onnx::{DataType, Dim, GraphBuilder, Model, attribute};
 
 use crate::autodiff::testing::{environment, run, weights};
 use crate::autodiff::{AutodiffError, Head};
-use crate::autodiff::{Form, Interface, Layout, loss_gradient, vector_jacobian, vector_jacobian_at};
+use crate::autodiff::{
+    Form, Interface, Layout, loss_gradient, vector_jacobian, vector_jacobian_at,
+};
 use crate::session::trace::Trace;
 
 /// The gradient of the first logit at `image`.

@@ -1,6 +1,9 @@
 //! `rift-runtime audit` and `rift-runtime audit-merge`.
 
+mod certify;
 mod flags;
+pub(crate) mod interrupt;
+mod keep;
 pub(crate) mod merge;
 mod output;
 mod replay;
@@ -8,7 +11,7 @@ mod shard;
 mod subject;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -16,15 +19,20 @@ use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
 use rift_models::dataset::{Dataset, Split};
 use rift_runtime::attack::gradient::{Attacker, GradientError, Graphs};
-use rift_runtime::audit::{AuditError, Keep, Measured, Plan, html, measure, report};
+use rift_runtime::attack::trial::fastest_batch;
+use rift_runtime::audit::state::State;
+use rift_runtime::audit::{
+    AuditError, Keep, Measured, Plan, Step, Watch, html, judge_twin, measure, report,
+};
 use rift_runtime::session::Classifier;
 
+use self::certify::CertifyArgs;
 use self::flags::{Gate, ThreatArgs, duration, fraction};
 use self::replay::Replay;
 use self::shard::Part;
 use self::subject::Subject;
 use super::{Answer, output as files};
-use crate::cli::{Global, ReadingArgs, Spread, at_least_one};
+use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 
 /// Broken images that the page shows, among the first so many of the data.
 const SHOWN: usize = 18;
@@ -66,6 +74,15 @@ pub(crate) struct AuditArgs {
     /// Stop after this time (`90s`, `30m`, `2h`) and say what was not reached
     #[arg(long, value_name = "TIME", env = "RIFT_TIME_BUDGET", value_parser = duration)]
     time_budget: Option<Duration>,
+    /// Keep what is done in this file as it is done; the same command goes on from it after a kill,
+    /// and removes it at the end [default: with --json, the report's path and `.state`]
+    #[arg(long, value_name = "PATH", env = "RIFT_STATE")]
+    state: Option<PathBuf>,
+    /// Leave out of the report what a clock says, so that equal audits give the same bytes
+    #[arg(long, env = "RIFT_NO_TIMING", value_parser = clap::builder::FalseyValueParser::new())]
+    no_timing: bool,
+    #[command(flatten)]
+    certify: CertifyArgs,
     /// Write the report as JSON, every image included
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
@@ -94,23 +111,67 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
     let started = Instant::now();
-    for path in args.json.iter().chain(&args.html).chain(&args.save_adversarial) {
+    let state = keep::path(args.state.as_deref(), args.json.as_deref());
+    for path in args.json.iter().chain(&args.html).chain(&args.save_adversarial).chain(&state) {
         files::check_writable(path)?;
     }
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
     let subject = Subject::open(args, replay.as_ref(), global)?;
+    let Subject { classifier, twin, data, path, .. } = &subject;
+    let plan = plan(args, replay.as_ref(), &subject, started)?;
+    let request = AuditRequest {
+        data: path.display().to_string(),
+        limit: args.limit.or(replay.as_ref().and_then(|replay| replay.request.limit)),
+        eps: plan.eps.clone(),
+        attacks: serde_json::to_value(&plan.methods)?,
+        early_stop: plan.early_stop,
+        reading: classifier.reading().clone(),
+        gradients_from: twin.as_ref().map(|twin| twin.path().display().to_string()),
+        smoothing: plan.smoothing.as_ref().map(serde_json::to_value).transpose()?,
+    };
+    let shard = match &replay {
+        Some(replay) => replay.report.shard,
+        None => args.shard.map(|part| part.shard(data.len())),
+    };
+    let graphs = graphs(&subject, &plan)?;
+    let identity = keep::identity(&subject, &plan, &request, shard)?;
+    let state = state.map(|path| State::open(&path, &identity)).transpose()?;
+    let measured = attack(args, global, (&subject, &graphs), &plan, state.as_ref())?;
+    let mut report = report::report(classifier, data, &plan, &measured);
+    (report.request, report.shard) = (Some(request), shard);
+    if let Some(twin) = twin {
+        judge_twin(twin, &args.spread.options(), data, &measured, &mut report)?;
+    }
+    if args.no_timing {
+        report::forget_times(&mut report);
+    }
+    write(args, (classifier, data), &measured, &report)?;
+    out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
+    keep::close(state, &report, out)?;
+    verdict(args, replay.as_ref(), &report, out)
+}
+
+/// What is to be done, checked.
+fn plan(
+    args: &AuditArgs,
+    replay: Option<&Replay>,
+    subject: &Subject,
+    started: Instant,
+) -> anyhow::Result<Plan> {
+    let Subject { classifier, twin, data, .. } = subject;
     let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
     let eps = args.threat.eps(trained)?;
     let methods = args.threat.methods(&eps)?;
-    let options = args.spread.options();
-    let batch = classifier.batch(options.batch);
+    let smoothing = args.certify.smoothing()?;
+    let batch = classifier.batch(args.spread.options().batch);
     let keep = match (&args.save_adversarial, &args.html) {
+        _ if twin.is_some() => Keep::All,
         (Some(_), _) => Keep::All,
         (None, Some(_)) => Keep::First(AMONG),
         (None, None) => Keep::First(0),
     };
-    let plan = match &replay {
-        Some(replay) => replay.plan((&classifier, &data), batch, keep)?,
+    let plan = match replay {
+        Some(replay) => replay.plan((classifier, data), batch, keep)?,
         None => Plan {
             norm: args.threat.norm(trained),
             eps,
@@ -121,41 +182,61 @@ pub(crate) fn run(
             keep,
             until: args.time_budget.map(|budget| started + budget),
             rows: args.shard.map_or(0..data.len(), |part| part.rows(data.len())),
+            smoothing,
         },
     };
     plan.validate(classifier.input().iter().product())
         .context("impossible attack (pixels lie in [0, 1]: 8 grey levels are written `8/255`)")?;
-    let graphs = graphs(&classifier, &plan, &model)?;
-    let mut attackers = Attacker::several(&classifier, &graphs, &options, plan.rows.len())?;
+    Ok(plan)
+}
+
+/// Runs the audit, stopping in order when a signal asks for it.
+fn attack(
+    args: &AuditArgs,
+    global: &Global,
+    (subject, graphs): (&Subject, &Graphs),
+    plan: &Plan,
+    state: Option<&State>,
+) -> anyhow::Result<Measured> {
+    let Subject { classifier, twin, data, .. } = subject;
+    let options = args.spread.options();
+    let mut attackers = Attacker::several(classifier, graphs, &options, plan.rows.len())?;
+    if let Some(twin) = twin {
+        attackers = attackers.into_iter().map(|attacker| attacker.steered_by(twin)).collect();
+    }
+    let mut plan = plan.clone();
+    if args.spread.batch_size.is_none() && classifier.fixed_batch().is_none() {
+        let work = (plan.rows.len(), attackers.len());
+        plan.batch =
+            fastest_batch(&mut attackers[0], data.input(), work).map_err(AuditError::Oracle)?;
+        for attacker in &mut attackers {
+            attacker.set_batch(plan.batch);
+        }
+    }
+    let stop = interrupt::listen()?;
     let bar = output::Bar::new(global.quiet);
-    let measured =
-        measure(&mut attackers, &data, &plan, &|name, done, of| bar.tell(name, done, of))?;
+    let progress = |step: Step<'_>| bar.tell(step);
+    let watch = Watch { progress: Some(&progress), state, stop: Some(stop.flag()) };
+    let measured = measure(&mut attackers, data, &plan, &watch);
     bar.finish();
-    let mut report = report::report(&classifier, &data, &plan, &measured);
-    report.request = Some(AuditRequest {
-        data: path.display().to_string(),
-        limit: args.limit.or(replay.as_ref().and_then(|replay| replay.request.limit)),
-        eps: plan.eps.clone(),
-        attacks: serde_json::to_value(&plan.methods)?,
-        early_stop: plan.early_stop,
-        reading: classifier.reading().clone(),
-    });
-    report.shard = match &replay {
-        Some(replay) => replay.report.shard,
-        None => args.shard.map(|part| part.shard(data.len())),
-    };
-    write(args, (&classifier, &data), &measured, &report)?;
-    out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
-    verdict(args, replay.as_ref(), &report, out)
+    match measured {
+        Err(AuditError::Interrupted) => Err(stop.stopped(state).into()),
+        measured => Ok(measured?),
+    }
 }
 
 /// The gradient graphs that the plan needs; where there can be none, the error says what still works.
-fn graphs(classifier: &Classifier, plan: &Plan, model: &Path) -> anyhow::Result<Graphs> {
-    let built = Graphs::build(classifier, plan.heads(classifier.classes()));
+fn graphs(subject: &Subject, plan: &Plan) -> anyhow::Result<Graphs> {
+    let source = subject.twin.as_ref().unwrap_or(&subject.classifier);
+    let built = Graphs::build(source, plan.heads(source.classes()));
     let hint = matches!(built, Err(GradientError::Autodiff(_)));
     built.map_err(AuditError::from).with_context(|| {
-        let what = format!("cannot attack `{}`", model.display());
-        if hint { format!("{what} by its gradient (`--attack square` needs none)") } else { what }
+        let what = format!("cannot attack `{}`", subject.model.display());
+        let of = match &subject.twin {
+            Some(twin) => format!("the gradient of `{}`", twin.path().display()),
+            None => "its gradient".to_owned(),
+        };
+        if hint { format!("{what} by {of} (`--attack square` needs none)") } else { what }
     })
 }
 

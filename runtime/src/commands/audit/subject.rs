@@ -41,7 +41,7 @@ impl Subject {
         };
         let (data, path) = open_data(args, replay)?;
         let (image, resize) = (Some(data.input()), reading.resize);
-        let opening = Opening { reading, engine: engine(args, replay)?, image };
+        let opening = Opening { reading, engine: engine(args, replay)?, image, is_brief: false };
         let classifier = open_with(&model, &opening, global)?;
         let [_, height, width] = classifier.input();
         let data = if resize { data.resized(height, width) } else { data };
@@ -75,7 +75,8 @@ fn open_twin(
 ) -> anyhow::Result<Classifier> {
     // Its images are those of the model attacked, whatever it leaves free.
     let reading = Reading { output: None, size: None, ..served.reading().clone() };
-    let opening = Opening { reading, engine: served.engine(), image: Some(served.input()) };
+    let (engine, image) = (served.engine(), Some(served.input()));
+    let opening = Opening { reading, engine, image, is_brief: false };
     let twin = open_with(path, &opening, global)?;
     check_twin(served, &twin)?;
     let then = replay.and_then(|replay| replay.report.twin.as_ref());
