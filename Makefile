@@ -28,8 +28,13 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
 
-bench: build ## images per second, beside PyTorch where `tests/peers/setup.sh` has run
+bench: build ## images per second beside PyTorch; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
 	@python3 tests/bench/bench.py
+	@if [ -n "$(CHECKPOINT)" ]; then \
+	    .peers/bin/python tests/bench/attack.py "$(CHECKPOINT)" "$(BUNDLE)" --data "$(DATA)"; \
+	else \
+	    echo "skipped: PGD beside torchattacks, for which CHECKPOINT=, BUNDLE= and DATA= are needed"; \
+	fi
 
 check-dependencies: ## licences and advisories, by cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { \

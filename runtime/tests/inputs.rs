@@ -177,11 +177,11 @@ fn what_is_normalised_outside_is_as_robust() {
 #[test]
 fn bytes_are_broken_by_bytes() {
     let (_place, plain) = audited(&conv_net(None), &["--eps", EPS]);
-    // Of 7.65 levels 7 can be used, and a length in L2 is shorter than it could be.
+    // Of 15.3 levels 15 can be used, and a length in L2 is shorter than it could be.
     for (more, eps) in [
         (["--eps", EPS, "--norm", "linf"], 12.0 / 255.0),
-        (["--eps", "0.03", "--norm", "linf"], 7.0 / 255.0),
-        (["--eps", "0.4", "--norm", "l2"], 0.4),
+        (["--eps", "0.06", "--norm", "linf"], 15.0 / 255.0),
+        (["--eps", "0.9", "--norm", "l2"], 0.9),
     ] {
         let (place, report) = audited(&bytes(), &more);
         assert_eq!(report.clean_accuracy, plain.clean_accuracy);

@@ -8,7 +8,7 @@ use rift_models::onnx::Model;
 use super::oracle::{Gradient, Oracle, OracleError};
 use crate::autodiff::{self, AutodiffError, Form, Head, Interface};
 use crate::session::trace::{Trace, TraceError};
-use crate::session::{Classifier, Provider, SessionError, Worker};
+use crate::session::{Classifier, Precision, Provider, SessionError, Worker};
 
 /// A classifier that cannot be differentiated.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +166,18 @@ impl<'c> Attacker<'c> {
 }
 
 impl Oracle for Attacker<'_> {
+    fn doubt(&self) -> f32 {
+        if !std::ptr::eq(self.source, self.classifier) {
+            // What a twin says of an image says nothing about the served model.
+            return f32::INFINITY;
+        }
+        match self.source.engine().steering() {
+            Precision::Float32 => 1e-4,
+            // bfloat16 has 8 bits, of which some are lost on the way.
+            Precision::Bf16 => 0.05,
+        }
+    }
+
     fn levels(&self) -> Option<f32> {
         self.classifier.levels()
     }

@@ -20,12 +20,6 @@ use super::ball::Ball;
 use super::oracle::{Oracle, OracleError, margin, prediction};
 use crate::autodiff::Head;
 
-/// Below this margin, relative to the logits' size, those of a gradient pass call for a look at the
-/// served model's own.
-///
-/// The two passes are the same function; in float32 they differ by some 1e-6 of the logits' size.
-const DOUBT: f32 = 1e-4;
-
 /// The images under attack.
 pub trait Samples: Sync {
     /// Writes the pixels of image `index`, C × H × W, to `out`.
@@ -310,6 +304,7 @@ impl Carrier {
         let aims: Vec<(usize, bool)> = carried.iter().map(aim).collect();
         let targets: Vec<usize> = aims.iter().map(|(target, _)| *target).collect();
         let answer = oracle.gradient(&images.view(), &labels, &targets)?;
+        let doubt = oracle.doubt();
         for (n, one) in carried.iter_mut().enumerate() {
             let slopes: Vec<f32> = answer.gradient.index_axis(Axis(0), n).iter().copied().collect();
             if one.outcome.gradients == 0 {
@@ -317,7 +312,7 @@ impl Carrier {
                 one.outcome.blind = !is_finite || slopes.iter().all(|slope| *slope == 0.0);
             }
             one.outcome.gradients += 1;
-            if aims[n].1 && !is_clearly_right(&answer.logits.row(n), one.label) {
+            if aims[n].1 && !is_clearly_right(&answer.logits.row(n), one.label, doubt) {
                 one.held = Some((answer.losses[n], slopes));
             } else {
                 one.walk.learn(answer.losses[n], &slopes, false);
@@ -397,10 +392,10 @@ fn ranked(logits: &ArrayView1<f32>, label: usize) -> Vec<usize> {
     others
 }
 
-/// Whether rounding cannot make this a misclassification; never of logits that are not numbers.
-fn is_clearly_right(logits: &ArrayView1<f32>, label: usize) -> bool {
+/// Whether this is no misclassification to the served model either; never of logits that are not numbers.
+fn is_clearly_right(logits: &ArrayView1<f32>, label: usize, doubt: f32) -> bool {
     let size = logits.iter().fold(1.0, |size: f32, logit| size.max(logit.abs()));
-    margin(logits, label) > DOUBT * size
+    margin(logits, label) > doubt * size
 }
 
 /// Images held in memory, with their labels and logits.
