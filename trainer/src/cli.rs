@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Train a network, adversarially by default.
     Train(Box<commands::train::TrainArgs>),
+    /// List the settings that a training may start from, or print one.
+    Presets(commands::presets::PresetsArgs),
     /// Measure how much robustness hangs on each module.
     ///
     /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
@@ -59,6 +61,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
             Self::Train(args) => commands::train::run(&args),
+            Self::Presets(args) => commands::presets::run(&args),
             Self::Mrc(args) => commands::mrc::run(&args),
             Self::Finetune(args) => commands::finetune::run(&args),
             Self::Interpolate(args) => commands::interpolate::run(&args),
