@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rift_models::arch::{Op, Value};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::build::slot;
 use super::layout::channels_last;
@@ -211,6 +211,5 @@ struct Operand {
 
 /// The last value; [`Network::run`] has computed it.
 fn logits(mut values: Vec<Option<Tensor>>) -> Result<Tensor, TorchError> {
-    let logits = values.pop().flatten().ok_or_else(|| TorchError::missing("logits"))?;
-    Ok(logits.f_to_kind(Kind::Float)?)
+    values.pop().flatten().ok_or_else(|| TorchError::missing("logits"))
 }
