@@ -1,6 +1,6 @@
 # `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
 
-.PHONY: help setup build demo test check bench check-dependencies
+.PHONY: help setup build demo test check bench gpu check-dependencies
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
@@ -26,6 +26,10 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 
 bench: build ## images per second, beside PyTorch where `tests/peers/setup.sh` has run
 	@python3 tests/bench/bench.py
+	@python3 tests/bench/training.py
+
+gpu: setup ## dist-gpu: for a machine with an NVIDIA GPU and PyTorch 2.11; DATA=… for CIFAR-10
+	@gpu/pack.sh
 
 check-dependencies: ## licences and advisories, by cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { \

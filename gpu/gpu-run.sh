@@ -19,6 +19,8 @@ data=${RIFT_GPU_DATA:-data}
 results=${RIFT_GPU_RESULTS:-results}
 work=${RIFT_GPU_WORK:-work}
 python=${RIFT_GPU_PYTHON:-python3}
+# Larger files are split, in bytes.
+part=${RIFT_GPU_PART:-15000000}
 # More arguments, for rehearsals: they go to every call of the step's program.
 read -r -a more <<<"${RIFT_GPU_ARGUMENTS:-}"
 started=$SECONDS
@@ -56,7 +58,7 @@ keep() {
     local file=$1 name=$2
     [ -e "$file" ] || return 0
     mkdir -p "$(dirname "$results/$name")"
-    if (($(stat -c %s "$file") < 16000000)); then
+    if (($(stat -c %s "$file") <= part)); then
         cp "$file" "$results/$name.new"
         mv "$results/$name.new" "$results/$name"
         return
@@ -65,7 +67,7 @@ keep() {
     digest=$(sha256sum <"$file" | cut -d' ' -f1)
     if [ "$(cut -d' ' -f1 "$results/$name.sha256" 2>/dev/null)" = "$digest" ]; then return; fi
     rm -f "$results/$name".part-* "$results/$name.sha256"
-    split -b 15000000 -d -a 3 "$file" "$results/$name.part-"
+    split -b "$part" -d -a 3 "$file" "$results/$name.part-"
     # Last: without it the parts are not taken for whole.
     echo "$digest  $(basename "$name")" >"$results/$name.sha256"
 }
