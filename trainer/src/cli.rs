@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Train a network, adversarially by default.
     Train(Box<commands::train::TrainArgs>),
+    /// List the settings that a training may start from, or print one.
+    Presets(commands::presets::PresetsArgs),
     /// Measure how much robustness hangs on each module.
     ///
     /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
@@ -51,6 +53,10 @@ pub enum Command {
     Import(commands::import::ImportArgs),
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),
+    /// Check that a device computes what it should.
+    ///
+    /// Everything that a training is made of, against float64 on the processor.
+    Check(commands::check::CheckArgs),
     /// Measure how fast this machine trains.
     Bench(commands::bench::BenchArgs),
     /// Measure what criticality costs, beside the reference implementation's way.
@@ -65,6 +71,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
             Self::Train(args) => commands::train::run(&args),
+            Self::Presets(args) => commands::presets::run(&args),
             Self::Mrc(args) => commands::mrc::run(&args),
             Self::Finetune(args) => commands::finetune::run(&args),
             Self::Interpolate(args) => commands::interpolate::run(&args),
@@ -73,6 +80,7 @@ impl Command {
             Self::Eval(args) => commands::eval::run(&args),
             Self::Ablate(args) => commands::ablate::run(&args),
             Self::BenchCriticality(args) => commands::bench_criticality::run(&args),
+            Self::Check(args) => commands::check::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
         }
     }

@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod bench;
 pub mod bench_criticality;
+pub mod check;
 pub mod eval;
 pub mod finetune;
 pub mod import;
@@ -10,6 +11,7 @@ pub mod interpolate;
 pub mod mrc;
 #[cfg(test)]
 mod pipeline_tests;
+pub mod presets;
 pub mod rift;
 mod signals;
 mod source;

@@ -1,6 +1,7 @@
 //! The pipeline, in order.
 
 pub mod ablate;
+pub mod check;
 mod evaluate;
 pub mod finetune;
 pub mod interpolate;
