@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::attack::quarter;
+use crate::network::Precision;
 use crate::objective::Method;
 use crate::optim::{Schedule, ScheduleKind, SgdSettings};
 
@@ -98,6 +99,9 @@ pub struct Settings {
     pub validation_limit: usize,
     /// Steps of the attack that judges.
     pub validation_steps: usize,
+    /// In which numbers the network computes while it trains.
+    #[serde(default)]
+    pub precision: Precision,
     /// The seed of weights, order, augmentation and noise.
     pub seed: u64,
 }

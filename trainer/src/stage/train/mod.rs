@@ -131,8 +131,8 @@ impl Training {
     fn new(job: Job, network: Network, every: Every) -> Self {
         Self {
             sgd: Sgd::new(job.settings.sgd()),
+            network: network.with_precision(job.settings.precision),
             job: Rc::new(job),
-            network,
             epochs: Vec::new(),
             position: Position::default(),
             pending: Vec::new(),
