@@ -1,7 +1,10 @@
 //! The program from outside: what it prints, what it writes, how it ends.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
+mod bad_input;
+mod formats;
 mod long_runs;
+mod scale;
 mod small_models;
 
 use std::fs;

@@ -177,7 +177,8 @@ impl Case {
 
     /// The same images, each pixel where the zigzag rises.
     fn on_rising_slopes(mut self) -> Self {
-        let images = self.data.batch(0..N).mapv(|v| ((v * 60.0).floor() + 2.0) / 64.0 + 1.0 / 256.0);
+        let images =
+            self.data.batch(0..N).mapv(|v| ((v * 60.0).floor() + 2.0) / 64.0 + 1.0 / 256.0);
         self.data.pixels = Pixels::Floats(images);
         self.label();
         self

@@ -1,5 +1,7 @@
 //! SARIF 2.1.0, for code-scanning dashboards.
 
+use std::fmt::Write as _;
+
 use rift_models::artifact::AuditReport;
 use serde_json::{Value, json};
 
@@ -101,7 +103,10 @@ fn uri(path: &str) -> String {
                 uri.push(char::from(byte));
             }
             b'\\' => uri.push('/'),
-            other => uri.push_str(&format!("%{other:02X}")),
+            other => {
+                // Writing to a string cannot fail.
+                let _ = write!(uri, "%{other:02X}");
+            }
         }
     }
     uri

@@ -50,7 +50,8 @@ pub(super) fn certified(report: &AuditReport, certificate: &Certificate) -> Stri
         certificate.abstained, report.n
     );
     if certificate.unreached > 0 {
-        let _ = write!(text, " {} were not reached and count as not certified.", certificate.unreached);
+        let _ =
+            write!(text, " {} were not reached and count as not certified.", certificate.unreached);
     }
     let mut about = certificate.about.chars();
     let first: String = about.next().into_iter().flat_map(char::to_uppercase).collect();

@@ -78,15 +78,20 @@ impl FormatArgs {
         }
         let document = match self.format {
             Format::Table => None,
-            Format::Json => Some(serde_json::to_value(report)?),
-            Format::Robustbench => Some(robustbench(report).context("no leaderboard entry")?),
-            Format::Sarif => Some(sarif(report, threshold.as_ref())),
+            Format::Json => Some(serde_json::to_string_pretty(report)?),
+            Format::Robustbench => {
+                let entry = robustbench(report).context("no leaderboard entry")?;
+                Some(serde_json::to_string_pretty(&entry)?)
+            }
+            Format::Sarif => {
+                Some(serde_json::to_string_pretty(&sarif(report, threshold.as_ref()))?)
+            }
         };
         let missed = threshold.filter(|threshold| !threshold.is_met());
         let said = missed.map(|missed| format!("too low   {}", missed.sentence()));
         let notes = notes.iter().chain(&said);
         if let Some(document) = document {
-            writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+            writeln!(out, "{document}")?;
             for note in notes {
                 // Where standard error is gone there is nobody left to tell.
                 let _ = writeln!(std::io::stderr(), "{note}");

@@ -49,6 +49,18 @@ pub(super) fn identity(
     }))
 }
 
+/// Removes the state of an audit that failed before it did anything: there is nothing to go on from.
+pub(super) fn or_discard<T>(
+    measured: anyhow::Result<T>,
+    state: Option<&State>,
+) -> anyhow::Result<T> {
+    if let (Err(_), Some(state)) = (&measured, state.filter(|state| !state.has_records())) {
+        // What went wrong matters more than a file that cannot be removed.
+        let _ = std::fs::remove_file(state.path());
+    }
+    measured
+}
+
 /// Removes the state of an audit that is over; keeps it where the time was up, since the same command
 /// then goes on, and says so.
 pub(super) fn close(state: Option<State>, report: &AuditReport) -> anyhow::Result<Option<String>> {

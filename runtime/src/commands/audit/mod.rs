@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
 use rift_models::dataset::{Dataset, Request, Split};
@@ -57,9 +57,11 @@ pub(crate) struct AuditArgs {
     /// Make an audit again and say whether it is the same; threat model and attacks are the report's
     #[arg(long, value_name = "AUDIT.json", env = "RIFT_REPLAY", conflicts_with_all = ["shard", "time_budget"])]
     replay: Option<PathBuf>,
-    /// Attack only part I of N of the images; `audit-merge` makes one report of the parts. `auto`
-    /// reads the numbers of a Slurm array or an indexed Kubernetes Job
-    #[arg(long, value_name = "I/N", env = "RIFT_SHARD")]
+    /// Attack only part I of N of the images; `audit-merge` makes one report of the parts. Without a
+    /// value, or with `auto`, the numbers are those of a Slurm array (`SLURM_ARRAY_TASK_ID`) or an
+    /// indexed Kubernetes Job (`JOB_COMPLETION_INDEX`, and `JOB_COMPLETIONS` set to their number)
+    #[arg(long, value_name = "I/N", env = "RIFT_SHARD", num_args = 0..=1,
+          default_missing_value = "auto")]
     shard: Option<Part>,
     /// Stop after this time (`90s`, `30m`, `2h`) and say what was not reached
     #[arg(long, value_name = "TIME", env = "RIFT_TIME_BUDGET", value_parser = duration)]
@@ -122,7 +124,8 @@ pub(crate) fn run(
     let graphs = graphs(&classifier, &plan, &model)?;
     let identity = keep::identity((&classifier, &data), &plan, &request, shard)?;
     let state = state.map(|path| State::open(&path, &identity)).transpose()?;
-    let measured = attack(args, global, (&classifier, &data, &graphs), &plan, state.as_ref())?;
+    let measured = attack(args, global, (&classifier, &data, &graphs), &plan, state.as_ref());
+    let measured = keep::or_discard(measured, state.as_ref())?;
     let mut report = report::report(&classifier, &data, &plan, &measured);
     (report.request, report.shard) = (Some(request), shard);
     if args.no_timing {
@@ -202,7 +205,15 @@ fn open_data(args: &AuditArgs, replay: Option<&Replay>) -> anyhow::Result<(Datas
         Some(replay) => Request::new(replay.split).limit(replay.request.limit),
         None => Request::new(args.split).limit(args.limit),
     };
-    Ok((Dataset::open(&path, &request)?, path))
+    let data = Dataset::open(&path, &request)?;
+    if let Some(limit) = request.limit {
+        let (found, split, path) = (data.len(), data.split, path.display());
+        ensure!(
+            found >= limit,
+            "`{path}` has {found} images in its {split} split, {limit} are asked for (`--limit`)"
+        );
+    }
+    Ok((data, path))
 }
 
 /// The gradient graphs that the plan needs; where there can be none, the error says what still works.
