@@ -144,7 +144,7 @@ fn parts_of_different_audits() {
     linear_net().write(&place.path("m.onnx")).unwrap();
     part("model.json", &["--shard", "2/2"]);
     for (other, what) in [
-        ("seed.json", "seeds"),
+        ("seed.json", "attacks"),
         ("eps.json", "threat"),
         ("attack.json", "attacks"),
         ("smoothed.json", "attacks"),

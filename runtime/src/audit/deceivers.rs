@@ -235,19 +235,12 @@ fn random_outputs_are_found_out() {
 #[test]
 fn an_answer_by_the_batch_is_found_out_and_asked_for_alone() {
     let case = case(Trick::FirstOfBatch);
-    case.is_found_out(&["batch-dependence"]);
-    let (measured, found) = case.pgd();
-    assert!(found.contains("one by one"), "{found}");
-    // Alone, the model is the one without a trick.
-    assert_eq!(measured.clean.correct, N);
-    let (honest, _) = self::case(Trick::None).pgd();
-    assert!(measured.robust.correct <= honest.robust.correct);
-}
-
-#[test]
-fn an_answer_by_the_batch_is_found_out_without_a_gradient() {
-    let case = case(Trick::FirstOfBatch);
-    let (measured, found) = case.audit(vec![Method::Square { queries: 20, restarts: 1 }]);
-    assert!(found.contains("batch-dependence: "), "{found}");
+    let (measured, found) = case.audit(vec![Method::square()]);
+    assert!(found.contains("batch-dependence: ") && found.contains("one by one"), "{found}");
     assert!(measured.findings.by_batch > 0 && measured.findings.gradient.is_none());
+    // Alone, the model is the one without a trick, and as robust.
+    let (truth, _) = self::case(Trick::None).audit(vec![Method::square()]);
+    assert_eq!(measured.clean.correct, N);
+    assert!(truth.robust.correct < N, "{}", truth.robust);
+    assert_eq!(measured.robust, truth.robust);
 }
