@@ -21,12 +21,12 @@ pub use every::{Every, EveryError};
 pub use position::Position;
 
 use self::every::Timer;
-use self::state::{Description, NETWORK, TrainingState, VELOCITY};
+use self::state::{Description, NETWORK, STEPPER, TrainingState, VELOCITY};
 use self::steps::Pending;
-use super::Stop;
+use super::{Stepper, Stop};
 use crate::config::Settings;
 use crate::data::ImageSet;
-use crate::network::Network;
+use crate::network::{Network, TorchError};
 use crate::optim::Sgd;
 use crate::record::{EpochMetrics, Progress, metrics};
 
@@ -70,6 +70,7 @@ pub struct Training {
     job: Rc<Job>,
     network: Network,
     sgd: Sgd,
+    stepper: Stepper,
     epochs: Vec<EpochMetrics>,
     position: Position,
     /// Steps that were not looked at yet.
@@ -117,7 +118,7 @@ impl Training {
             None => {
                 let network =
                     Network::initialise(job.graph.clone(), job.settings.seed, job.device)?;
-                Self::new(job, network, every)
+                Self::new(job, network, every)?
             }
         };
         training.network.unfreeze()?;
@@ -128,10 +129,12 @@ impl Training {
         Ok(training)
     }
 
-    fn new(job: Job, network: Network, every: Every) -> Self {
-        Self {
+    fn new(job: Job, network: Network, every: Every) -> Result<Self, TorchError> {
+        let network = network.with_precision(job.settings.precision);
+        Ok(Self {
             sgd: Sgd::new(job.settings.sgd()),
-            network: network.with_precision(job.settings.precision),
+            stepper: Stepper::new(job.settings.step_settings(), &network)?,
+            network,
             job: Rc::new(job),
             epochs: Vec::new(),
             position: Position::default(),
@@ -142,7 +145,7 @@ impl Training {
             saved: None,
             unwritten_best: None,
             disk_failed: false,
-        }
+        })
     }
 
     fn from_state(job: Job, state: TrainingState, every: Every) -> Result<Self, TrainError> {
@@ -152,8 +155,9 @@ impl Training {
         }
         let tensors = state.section(NETWORK);
         let network = Network::from_tensors(job.graph.clone(), &tensors, job.device)?;
-        let mut training = Self::new(job, network, every);
+        let mut training = Self::new(job, network, every)?;
         training.sgd.restore(&state.section(VELOCITY), &training.network)?;
+        training.stepper.restore(state.section(STEPPER))?;
         let Description { position, epochs, .. } = state.description;
         training.saved = Some(position.clone());
         (training.position, training.epochs) = (position, epochs);
@@ -177,7 +181,7 @@ impl Training {
 
     /// The network that is judged and written as a checkpoint.
     fn shipped(&self) -> &Network {
-        &self.network
+        self.stepper.shipped(&self.network)
     }
 
     /// The best epoch so far.
