@@ -354,6 +354,7 @@ mod tests {
             broken_by: None,
             broken_at: None,
             blind: index < 4,
+            twin: None,
         };
         blind.samples = (0..80).map(sample).collect();
         assert_eq!(names(&blind), [""; 0]);

@@ -1,7 +1,7 @@
 //! The forms that other programs read, held against what their standards ask for.
 
 use rift_models::artifact::{
-    Accuracy, AttackResult, AuditReport, AuditRequest, Digest, ModelIdentity, RuntimeIdentity,
+    Accuracy, AttackResult, AuditReport, AuditRequest, Digest, ModelIdentity, Reading, RuntimeIdentity,
     Threat,
 };
 use rift_models::threat::Norm;
@@ -43,10 +43,13 @@ pub(in super::super) fn report() -> AuditReport {
             data: Digest::of_bytes(b"data"),
             checkpoint: None,
         },
+        twin: None,
         runtime: RuntimeIdentity {
             program: "rift-runtime 0.1.0".to_owned(),
             onnxruntime: "1.31.1".to_owned(),
             provider: "CPUExecutionProvider".to_owned(),
+            library: None,
+            steering: None,
             instruction_set: Vec::new(),
             seed: 3,
         },
@@ -56,6 +59,8 @@ pub(in super::super) fn report() -> AuditReport {
             eps: vec!["8/255".parse().unwrap()],
             attacks: serde_json::to_value(Method::autoattack()).unwrap(),
             early_stop: true,
+            reading: Reading::default(),
+            gradients_from: None,
             smoothing: None,
         }),
         shard: None,
