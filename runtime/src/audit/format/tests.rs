@@ -1,8 +1,8 @@
 //! The forms that other programs read, held against what their standards ask for.
 
 use rift_models::artifact::{
-    Accuracy, AttackResult, AuditReport, AuditRequest, Digest, ModelIdentity, Reading, RuntimeIdentity,
-    Threat,
+    Accuracy, AttackResult, AuditReport, AuditRequest, Digest, ModelIdentity, Reading,
+    RuntimeIdentity, Threat,
 };
 use rift_models::threat::Norm;
 use serde_json::{Value, json};
