@@ -3,4 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
 mod audit;
+mod full_disk;
+mod kill;
 mod resume;
+mod signals;
+mod tensorboard;

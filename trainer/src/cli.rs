@@ -101,7 +101,7 @@ pub struct MachineArgs {
     /// gives the same result bit for bit.
     #[arg(long, value_name = "N", env = "RIFT_THREADS")]
     pub threads: Option<usize>,
-    /// Show no progress.
+    /// Show no progress: warnings and the result only.
     #[arg(long, env = "RIFT_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
     pub quiet: bool,
 }

@@ -91,6 +91,10 @@ pub struct SettingFlags {
     /// Steps of the attack that judges after each epoch.
     #[arg(long, value_name = "N", env = "RIFT_VALIDATION_STEPS")]
     pub(super) validation_steps: Option<usize>,
+    /// So many training images, spread over the set, are judged like those of validation, so that
+    /// robust overfitting shows; 0 for none.
+    #[arg(long, value_name = "N", env = "RIFT_MONITOR_LIMIT")]
+    pub(super) monitor_limit: Option<usize>,
     /// The seed of weights, order, augmentation and noise.
     // TOML's integers are signed.
     #[arg(long, env = "RIFT_SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]

@@ -22,13 +22,14 @@ pub use position::Position;
 
 use self::every::Timer;
 use self::state::{Description, NETWORK, TrainingState, VELOCITY};
-use self::steps::Pending;
+use self::steps::{Pace, Pending};
 use super::Stop;
 use crate::config::Settings;
 use crate::data::ImageSet;
 use crate::network::Network;
 use crate::optim::Sgd;
-use crate::record::{EpochMetrics, Progress, metrics};
+use crate::record::tensorboard::{Cut, EventLog};
+use crate::record::{EpochMetrics, Progress};
 
 /// The best checkpoint of a run.
 pub const BEST: &str = "at.safetensors";
@@ -76,6 +77,10 @@ pub struct Training {
     pending: Vec<Pending>,
     /// The last step that was.
     last: Option<Pending>,
+    events: EventLog,
+    pace: Pace,
+    /// Some training images, judged like those of validation; none where none are wanted.
+    monitor: Option<ImageSet>,
     /// Since when the seconds of the epoch are not counted.
     clock: Instant,
     timer: Timer,
@@ -84,6 +89,8 @@ pub struct Training {
     /// The best checkpoint, while the disk has no room for it.
     unwritten_best: Option<Checkpoint>,
     disk_failed: bool,
+    /// Epochs that are in the records.
+    recorded: usize,
 }
 
 /// Removes what a killed training was writing when it was killed: half files under temporary names,
@@ -108,7 +115,7 @@ impl Training {
     pub fn open(job: Job, resume: bool, every: Every) -> Result<Self, TrainError> {
         let path = job.run.join(STATE);
         let state = if path.exists() { Some(TrainingState::read(&path)?) } else { None };
-        let training = match state {
+        let mut training = match state {
             Some(state) if resume => Self::from_state(job, state, every)?,
             Some(TrainingState { description, .. }) => {
                 let (at, epochs) = (description.position, description.settings.epochs);
@@ -117,24 +124,38 @@ impl Training {
             None => {
                 let network =
                     Network::initialise(job.graph.clone(), job.settings.seed, job.device)?;
-                Self::new(job, network, every)
+                Self::new(job, network, Position::default(), every)?
             }
         };
         training.network.unfreeze()?;
         remove_leftovers(&training.job.run);
         atomic::write(&training.file(SETTINGS), training.job.settings.to_toml()?.as_bytes())?;
-        // A kill between the two files of an epoch leaves the metrics behind the state.
-        metrics::write(&training.file(METRICS), &training.epochs)?;
+        // A kill between the files of an epoch leaves the records behind the state.
+        training.write_records()?;
         Ok(training)
     }
 
-    fn new(job: Job, network: Network, every: Every) -> Self {
-        Self {
+    fn new(
+        job: Job,
+        network: Network,
+        position: Position,
+        every: Every,
+    ) -> Result<Self, TrainError> {
+        let batches = job.loader().len();
+        let cut = Cut {
+            step: position.epochs * batches + position.step,
+            unjudged: position.step == batches,
+        };
+        let monitor = job.settings.monitor_limit.min(job.train.len());
+        Ok(Self {
+            events: EventLog::open(&job.run, cut)?,
+            pace: Pace::new(),
+            monitor: (monitor > 0).then(|| job.train.spread(monitor)).transpose()?,
             sgd: Sgd::new(job.settings.sgd()),
             job: Rc::new(job),
             network,
             epochs: Vec::new(),
-            position: Position::default(),
+            position,
             pending: Vec::new(),
             last: None,
             clock: Instant::now(),
@@ -142,7 +163,8 @@ impl Training {
             saved: None,
             unwritten_best: None,
             disk_failed: false,
-        }
+            recorded: 0,
+        })
     }
 
     fn from_state(job: Job, state: TrainingState, every: Every) -> Result<Self, TrainError> {
@@ -152,12 +174,17 @@ impl Training {
         }
         let tensors = state.section(NETWORK);
         let network = Network::from_tensors(job.graph.clone(), &tensors, job.device)?;
-        let mut training = Self::new(job, network, every);
-        training.sgd.restore(&state.section(VELOCITY), &training.network)?;
+        let velocity = state.section(VELOCITY);
         let Description { position, epochs, .. } = state.description;
-        training.saved = Some(position.clone());
-        (training.position, training.epochs) = (position, epochs);
+        let mut training = Self::new(job, network, position.clone(), every)?;
+        training.sgd.restore(&velocity, &training.network)?;
+        (training.saved, training.epochs) = (Some(position), epochs);
         Ok(training)
+    }
+
+    /// What is trained on what.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// The epochs done.
@@ -240,8 +267,10 @@ impl Training {
         metrics.best = self.best().is_none_or(|best| metrics.score() > best.score());
         metrics.seconds = self.position.seconds;
         let best = metrics.best;
+        self.position = self.position.next_epoch();
+        let step = self.position.epochs * self.job.loader().len();
+        self.events.scalars(step, &metrics.scalars());
         self.epochs.push(metrics);
-        self.position = Position { epochs: self.epochs.len(), ..Position::default() };
         if best {
             self.unwritten_best = Some(self.checkpoint()?);
         }
