@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::attack::quarter;
+use crate::network::Precision;
 use crate::objective::Method;
 use crate::optim::{Schedule, ScheduleKind, SgdSettings};
 
@@ -101,6 +102,9 @@ pub struct Settings {
     /// So many training images, spread over the set, are judged like those of validation.
     #[serde(default = "monitor_limit")]
     pub monitor_limit: usize,
+    /// In which numbers the network computes while it trains.
+    #[serde(default)]
+    pub precision: Precision,
     /// The seed of weights, order, augmentation and noise.
     pub seed: u64,
 }

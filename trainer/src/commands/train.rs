@@ -78,7 +78,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         None => (args.resume && own.exists()).then_some(own.as_path()),
     };
     let mut settings = Settings::resolve(args.preset, file, &args.settings)?;
-    let device = args.machine.start()?;
+    let device = args.machine.start(settings.precision)?;
     let train = Dataset::open(&settings.data, &Request::new(Split::Train).limit(settings.limit))?;
     let request = Request::new(Split::Validation).limit(settings.validation_limit);
     let validation = Dataset::open(&settings.data, &request)?;

@@ -6,6 +6,7 @@ use clap::Args;
 use rift_models::threat::{Epsilon, Norm};
 use serde::Serialize;
 
+use crate::network::Precision;
 use crate::objective::Method;
 use crate::optim::ScheduleKind;
 
@@ -95,6 +96,10 @@ pub struct SettingFlags {
     /// robust overfitting shows; 0 for none.
     #[arg(long, value_name = "N", env = "RIFT_MONITOR_LIMIT")]
     pub(super) monitor_limit: Option<usize>,
+    /// In which numbers the network computes while it trains: `float32`, `bf16`, or on
+    /// a GPU `tf32`. Whatever it is, weights are kept and epochs are judged in `float32`.
+    #[arg(long, env = "RIFT_PRECISION")]
+    pub(super) precision: Option<Precision>,
     /// The seed of weights, order, augmentation and noise.
     // TOML's integers are signed.
     #[arg(long, env = "RIFT_SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]

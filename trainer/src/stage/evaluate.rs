@@ -60,7 +60,8 @@ impl Evaluation {
     }
 }
 
-/// Judges the images of `set` by `network`, in evaluation mode and `f32`.
+/// Judges the images of `set` by `network`, in evaluation mode and `f32`; the precision of the
+/// network steers the attack only.
 ///
 /// # Errors
 /// If libtorch fails.
@@ -72,6 +73,7 @@ pub fn evaluate(
 ) -> Result<Evaluation, TorchError> {
     let mut evaluation = Evaluation { clean: Vec::new(), robust: Vec::new(), images: None };
     let mut kept = Vec::new();
+    let exact = network.exact()?;
     for batch in set.batches(plan.batch, plan.limit) {
         if plan.stop.is_some_and(|stop| stop.requested().is_some()) {
             break;
@@ -89,7 +91,7 @@ pub fn evaluate(
                 kept.push(outcome.images.f_to_device(Device::Cpu)?);
             }
         } else {
-            let logits = tch::no_grad(|| network.forward(&batch.images, Mode::Eval))?;
+            let logits = tch::no_grad(|| exact.forward(&batch.images, Mode::Eval))?;
             let clean = correct(&attack::pgd::predictions(&logits)?);
             evaluation.robust.extend(&clean);
             evaluation.clean.extend(clean);
