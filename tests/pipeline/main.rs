@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
 mod real;
+mod records;
 mod stages;
 mod synthetic;

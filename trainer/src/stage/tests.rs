@@ -188,6 +188,9 @@ fn a_run_is_not_overwritten_and_not_mixed() {
         let job = job(settings, run.path());
         Training::open(job, resume, Every::default()).unwrap_err().to_string()
     };
+    let open = open(&settings, run.path());
+    assert!(refused(&settings, true).contains("another training is at work"));
+    drop(open);
     let fresh = refused(&settings, false);
     assert!(fresh.contains("after epoch 1, of 3") && fresh.contains("--resume"), "{fresh}");
     let other = Settings { momentum: 0.5, limit: Some(9), ..settings.clone() };

@@ -44,7 +44,8 @@ impl Axis {
         let (low, high) = range.unwrap_or((0.0, 1.0));
         let width = if high > low { high - low } else { low.abs().max(1.0) };
         let step = self.step(width / count.max(1) as f64);
-        let (first, last) = ((low / step).floor(), (high / step).ceil());
+        // A number that is a mark but for rounding needs no further one.
+        let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
         let last = if last > first { last } else { first + 1.0 };
         (0..=(last - first) as usize).map(|place| (first + place as f64) * step).collect()
     }
@@ -130,7 +131,9 @@ mod tests {
             let marks = number.marks(values.iter().copied(), 5);
             assert!((2..=12).contains(&marks.len()), "{values:?}: {marks:?}");
             for value in values.iter().filter(|value| value.is_finite()) {
-                assert!(marks[0] <= *value && *value <= marks[marks.len() - 1], "{marks:?}");
+                let slack = 1e-6 * (marks[1] - marks[0]);
+                let range = marks[0] - slack..=marks[marks.len() - 1] + slack;
+                assert!(range.contains(value), "{marks:?}");
             }
         }
     }

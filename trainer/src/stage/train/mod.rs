@@ -8,12 +8,14 @@ mod save;
 mod state;
 mod steps;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
 use rift_models::arch::Graph;
-use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, atomic};
+use rift_models::artifact::atomic::{self, AtomicError};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest};
 use tch::Device;
 
 pub use error::{Difference, Divergence, TrainError};
@@ -91,6 +93,24 @@ pub struct Training {
     disk_failed: bool,
     /// Epochs that are in the records.
     recorded: usize,
+    /// The folder is this training's as long as this is open; nothing where folders have no locks.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    lock: Option<File>,
+}
+
+/// Makes the run's folder, and takes it for this process until it ends, however it ends.
+fn lock(run: &Path) -> Result<Option<File>, TrainError> {
+    let open = || {
+        std::fs::create_dir_all(run)?;
+        File::open(run)
+    };
+    let folder = open().map_err(|error| AtomicError::new(run, error))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Err(TrainError::Busy(run.to_owned())),
+        // Some file systems have no locks; they are no reason not to train.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// Removes what a killed training was writing when it was killed: half files under temporary names,
@@ -113,6 +133,7 @@ impl Training {
     /// # Errors
     /// If the folder holds a training and `resume` does not say so, or it has other settings.
     pub fn open(job: Job, resume: bool, every: Every) -> Result<Self, TrainError> {
+        let lock = lock(&job.run)?;
         let path = job.run.join(STATE);
         let state = if path.exists() { Some(TrainingState::read(&path)?) } else { None };
         let mut training = match state {
@@ -127,6 +148,7 @@ impl Training {
                 Self::new(job, network, Position::default(), every)?
             }
         };
+        training.lock = lock;
         training.network.unfreeze()?;
         remove_leftovers(&training.job.run);
         atomic::write(&training.file(SETTINGS), training.job.settings.to_toml()?.as_bytes())?;
@@ -164,6 +186,7 @@ impl Training {
             unwritten_best: None,
             disk_failed: false,
             recorded: 0,
+            lock: None,
         })
     }
 
