@@ -10,49 +10,6 @@ use crate::network::{
     Mode, Network, Precision, TorchError, cross_entropy, gradient_of, to_indices,
 };
 
-/// Adversarial images to train on: all steps for every image, batch normalisation in evaluation
-/// mode, no gradient for any parameter.
-///
-/// The random start is keyed by `key` and each image's index. Neither early stop nor restarts
-/// apply.
-///
-/// # Shapes
-/// `N × C × H × W`, as the batch.
-///
-/// # Errors
-/// If libtorch fails.
-pub fn craft(
-    network: &Network,
-    batch: &Batch,
-    spec: &AttackSpec,
-    key: &NoiseKey,
-) -> Result<Tensor, TorchError> {
-    craft_by(network, batch, spec, key, |logits| {
-        cross_entropy(logits, &batch.labels, Reduction::Sum)
-    })
-}
-
-/// As [`craft`], ascending any loss of the logits instead of the cross-entropy.
-///
-/// # Errors
-/// If libtorch fails.
-pub fn craft_by(
-    network: &Network,
-    batch: &Batch,
-    spec: &AttackSpec,
-    key: &NoiseKey,
-    loss: impl Fn(&Tensor) -> Result<Tensor, TorchError>,
-) -> Result<Tensor, TorchError> {
-    let network = network.folded()?;
-    let ball = Ball::new(&batch.images, spec)?;
-    let mut images = ball.start(spec.random_start.then_some(key), &batch.indices)?;
-    for _ in 0..spec.steps {
-        let (_, gradient) = gradient_of(&network, &images, &loss)?;
-        images = ball.step(&images, &gradient)?;
-    }
-    Ok(images)
-}
-
 /// What an attack on a batch came to.
 #[derive(Debug)]
 pub struct Outcome {

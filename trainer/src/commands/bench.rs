@@ -12,10 +12,11 @@ use rift_models::threat::{AttackSpec, NoiseKey};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use crate::attack::craft;
 use crate::cli::{MachineArgs, PrecisionArgs};
 use crate::data::Batch;
-use crate::network::{Network, Precision, TorchError, device, input_gradient};
-use crate::objective::Method;
+use crate::network::{Mode, Network, Precision, TorchError, device, input_gradient};
+use crate::objective::{Method, Objective, Pair};
 use crate::optim::{Sgd, SgdSettings};
 
 /// Arguments of `bench`.
@@ -152,7 +153,9 @@ fn at_step(args: &BenchArgs, network: &Network, batch: &Batch) -> Result<Rate, T
     network.unfreeze()?;
     measure(args, network.device(), || {
         let key = NoiseKey { seed: 0, attack: "bench", restart: 0 };
-        let step = Method::At.loss(network, batch, &spec, &key)?;
+        let adversarial = craft(network, batch, &spec, &key)?;
+        let pair = Pair { clean: &batch.images, adversarial: &adversarial, labels: &batch.labels };
+        let step = Objective::new(Method::At, 0.0).loss(network, &pair, Mode::Train)?;
         sgd.step(network, &step.loss, 1e-3)
     })
 }

@@ -15,6 +15,8 @@ use super::{Network, TorchError};
 pub enum Mode {
     /// Normalises by the batch's statistics and moves the running ones.
     Train,
+    /// Normalises by the batch's statistics and leaves the running ones alone.
+    Batch,
     /// Normalises by the running statistics and leaves them alone.
     Eval,
 }
@@ -183,7 +185,8 @@ impl Network {
             Op::Conv2d { .. } => self.convolve(index, x)?,
             Op::BatchNorm2d { eps, momentum, .. } => {
                 let [scale, shift, mean, var] = [0, 1, 2, 3].map(|offset| Some(parameter(offset)));
-                let train = mode == Mode::Train;
+                let (mean, var) = if mode == Mode::Batch { (None, None) } else { (mean, var) };
+                let train = mode != Mode::Eval;
                 x.f_batch_norm(scale, shift, mean, var, train, momentum, eps, true)?
             }
             Op::Relu if ours => x.f_relu_()?,

@@ -17,7 +17,7 @@ pub use build::Network;
 pub use device::DeviceChoice;
 pub use error::{NetworkError, TorchError};
 pub use forward::{Activations, Mode};
-pub use gradient::{cross_entropy, gradient_of, input_gradient};
+pub use gradient::{cross_entropy, gradient_in, gradient_of, input_gradient};
 pub(crate) use layout::channels_last;
 pub use params::{TrainModulesError, to_array, to_indices, to_tensor, to_vec};
 pub use precision::{NoTf32, Precision, PrecisionError};

@@ -10,6 +10,7 @@ use rift_models::artifact::{CheckpointError, TensorFileError};
 use super::position::Position;
 use crate::config::ConfigError;
 use crate::network::{NetworkError, TorchError};
+use crate::stage::StepError;
 
 /// A training that cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,9 @@ pub enum TrainError {
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
+    /// A step cannot be taken.
+    #[error(transparent)]
+    Step(#[from] StepError),
 }
 
 impl From<tch::TchError> for TrainError {

@@ -23,9 +23,9 @@ pub use every::{Every, EveryError};
 pub use position::Position;
 
 use self::every::Timer;
-use self::state::{Description, NETWORK, TrainingState, VELOCITY};
+use self::state::{Description, NETWORK, STEPPER, TrainingState, VELOCITY};
 use self::steps::{Pace, Pending};
-use super::Stop;
+use super::{Stepper, Stop};
 use crate::config::Settings;
 use crate::data::ImageSet;
 use crate::network::Network;
@@ -73,6 +73,7 @@ pub struct Training {
     job: Rc<Job>,
     network: Network,
     sgd: Sgd,
+    stepper: Stepper,
     epochs: Vec<EpochMetrics>,
     position: Position,
     /// Steps that were not looked at yet.
@@ -163,6 +164,7 @@ impl Training {
         position: Position,
         every: Every,
     ) -> Result<Self, TrainError> {
+        let network = network.with_precision(job.settings.precision);
         let batches = job.loader().len();
         let cut = Cut {
             step: position.epochs * batches + position.step,
@@ -174,7 +176,8 @@ impl Training {
             pace: Pace::new(),
             monitor: (monitor > 0).then(|| job.train.spread(monitor)).transpose()?,
             sgd: Sgd::new(job.settings.sgd()),
-            network: network.with_precision(job.settings.precision),
+            stepper: Stepper::new(job.settings.step_settings(), &network)?,
+            network,
             job: Rc::new(job),
             epochs: Vec::new(),
             position,
@@ -197,10 +200,11 @@ impl Training {
         }
         let tensors = state.section(NETWORK);
         let network = Network::from_tensors(job.graph.clone(), &tensors, job.device)?;
-        let velocity = state.section(VELOCITY);
+        let [velocity, stepper] = [VELOCITY, STEPPER].map(|section| state.section(section));
         let Description { position, epochs, .. } = state.description;
         let mut training = Self::new(job, network, position.clone(), every)?;
         training.sgd.restore(&velocity, &training.network)?;
+        training.stepper.restore(stepper)?;
         (training.saved, training.epochs) = (Some(position), epochs);
         Ok(training)
     }
@@ -227,7 +231,7 @@ impl Training {
 
     /// The network that is judged and written as a checkpoint.
     fn shipped(&self) -> &Network {
-        &self.network
+        self.stepper.shipped(&self.network)
     }
 
     /// The best epoch so far.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rift_models::artifact::{Checkpoint, atomic};
 use serde_json::json;
 
-use super::state::{Description, NETWORK, TrainingState, VELOCITY};
+use super::state::{Description, NETWORK, STEPPER, TrainingState, VELOCITY};
 use super::steps::{Pace, Pending};
 use super::{BEST, DIVERGED, Divergence, Job, METRICS, STATE, TrainError, Training};
 use crate::record::{Progress, figures, metrics};
@@ -34,6 +34,7 @@ impl Training {
         let sections = BTreeMap::from([
             (NETWORK.to_owned(), self.network.state()?),
             (VELOCITY.to_owned(), self.sgd.state()?),
+            (STEPPER.to_owned(), self.stepper.state()?),
         ]);
         let state = TrainingState { description, sections };
         if let (Some(_), Some(last)) = (state.broken(), &self.last) {

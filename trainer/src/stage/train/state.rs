@@ -19,6 +19,8 @@ const FORMAT: u32 = 2;
 pub(super) const NETWORK: &str = "network";
 /// The section of the optimiser's velocities.
 pub(super) const VELOCITY: &str = "velocity";
+/// The section of what the steps remember: averaged weights, a single step that was given up.
+pub(super) const STEPPER: &str = "stepper";
 
 /// What a training needs to go on: there is no other state, since every draw is keyed.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use rift_models::threat::NoiseKey;
 use tch::{Device, Kind, Tensor};
 
 use super::{Job, TrainError, Training};
@@ -11,7 +10,7 @@ use crate::data::{Augment, Loader};
 use crate::network::TorchError;
 use crate::objective::StepLoss;
 use crate::record::Progress;
-use crate::stage::Stop;
+use crate::stage::{Moment, Stop};
 
 /// After so many steps the losses are fetched: seldom enough not to make a GPU wait.
 const LOOK: usize = 16;
@@ -78,15 +77,15 @@ impl Training {
         let (settings, epoch) = (&job.settings, self.position.epochs);
         let loader = job.loader();
         let (batches, first) = (loader.len(), self.position.step);
-        let (spec, schedule) = (settings.attack(), settings.schedule());
-        let key = NoiseKey { seed: settings.seed, attack: "train", restart: epoch as u32 };
+        let schedule = settings.schedule();
         self.pace = Pace::new();
         for (index, batch) in (first..batches).zip(loader.epoch_from(epoch, first)) {
             let batch = batch?;
             // The rate in the middle of the step, so that no step of a cycle is of length zero.
             let rate = schedule.at(epoch as f64 + (index as f64 + 0.5) / batches as f64);
-            let step = settings.method.loss(&self.network, &batch, &spec, &key)?;
-            self.sgd.step(&self.network, &step.loss, rate)?;
+            let seed = settings.seed;
+            let moment = Moment { epoch, step: index, steps: batches, rate, seed };
+            let step = self.stepper.step(&self.network, &mut self.sgd, &batch, moment)?;
             self.position.step = index + 1;
             progress.advance(batch.indices.len());
             self.pace.images += batch.indices.len();
