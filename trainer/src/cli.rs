@@ -21,6 +21,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network, adversarially by default.
+    ///
+    /// On SIGINT or SIGTERM it finishes the step under way, writes the state, and exits with 130 or
+    /// 143; a second signal ends it at once. `--resume` goes on.
     Train(Box<commands::train::TrainArgs>),
     /// Measure how much robustness hangs on each module.
     ///

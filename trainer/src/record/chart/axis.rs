@@ -42,7 +42,12 @@ impl Axis {
             Some((low.min(value), high.max(value)))
         });
         let (low, high) = range.unwrap_or((0.0, 1.0));
-        let width = if high > low { high - low } else { low.abs().max(1.0) };
+        let width = match self.unit {
+            // Half a point of accuracy is no mountain.
+            Unit::Percent => (high - low).max(0.05),
+            _ if high > low => high - low,
+            _ => low.abs().max(1.0),
+        };
         let step = self.step(width / count.max(1) as f64);
         // A number that is a mark but for rounding needs no further one.
         let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
@@ -119,6 +124,8 @@ mod tests {
         assert_eq!(shown(&number, &[-0.03, 0.04], 4), ["-0.04", "-0.02", "0.00", "0.02", "0.04"]);
         let percent = Axis::new("accuracy (%)", Unit::Percent);
         assert_eq!(shown(&percent, &[0.312, 0.478], 5), ["30", "35", "40", "45", "50"]);
+        assert_eq!(shown(&percent, &[0.921, 0.929], 5), ["92", "93"]);
+        assert_eq!(shown(&percent, &[0.996, 0.996], 5), ["99", "100"]);
         let count = Axis::new("epoch", Unit::Count);
         assert_eq!(shown(&count, &[1.0, 3.0], 8), ["1", "2", "3"]);
         assert_eq!(shown(&count, &[1.0, 110.0], 8), ["0", "20", "40", "60", "80", "100", "120"]);

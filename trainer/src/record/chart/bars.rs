@@ -10,7 +10,7 @@ const ROW: f64 = 18.0;
 const ABOVE: f64 = 26.0;
 const BELOW: f64 = 26.0;
 /// Room between two panels, for the last number of one.
-const GAP: f64 = 24.0;
+const GAP: f64 = 36.0;
 
 impl Bars {
     pub(super) fn height(&self) -> f64 {

@@ -5,11 +5,11 @@ use super::svg::{CHARACTER, Class, Drawing};
 use super::{Area, Line, Lines};
 
 /// The height of a panel of curves.
-pub(super) const HEIGHT: f64 = 250.0;
+pub(super) const HEIGHT: f64 = 262.0;
 /// Room for the numbers at the left.
 const LEFT: f64 = 44.0;
-/// Room for label and legend above, numbers and label below.
-const ABOVE: f64 = 26.0;
+/// Room for label, legend and the words of the rules above, numbers and label below.
+const ABOVE: f64 = 38.0;
 const BELOW: f64 = 44.0;
 /// A curve of so few points shows them.
 const DOTS: usize = 40;
@@ -48,12 +48,9 @@ impl Lines {
         for (place, text) in &self.rules {
             let at = x.at(*place);
             drawing.line("rule", (at, plot.top), (at, plot.bottom()));
-            // The word stands on the side where there is room.
-            if at < middle {
-                drawing.text((at + 4.0, plot.top + 10.0), Class::TickStart, text);
-            } else {
-                drawing.text((at - 4.0, plot.top + 10.0), Class::TickEnd, text);
-            }
+            // The word stands above, where no curve is, and within the figure.
+            let class = if at < middle { Class::TickStart } else { Class::TickEnd };
+            drawing.text((at, plot.top - 5.0), class, text);
         }
         for line in &self.lines {
             line.draw((x, y), drawing);

@@ -40,7 +40,7 @@ fn a_figure_has_its_words_and_its_curves() {
     }
     // From 50 to 75 percent: the first point is at the bottom left of the plot, the last at the top
     // right.
-    assert!(svg.contains(r#"<path class="line s0" d="M60 268L744 88"/>"#), "{svg}");
+    assert!(svg.contains(r#"<path class="line s0" d="M60 280L744 100"/>"#), "{svg}");
     assert!(svg.contains("prefers-color-scheme:dark"));
     assert_eq!(svg, figure(vec![line("clean", 0, &[(1.0, 0.5), (2.0, 0.75)])]).svg());
 }

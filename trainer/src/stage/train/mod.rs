@@ -95,7 +95,6 @@ pub struct Training {
     /// Epochs that are in the records.
     recorded: usize,
     /// The folder is this training's as long as this is open; nothing where folders have no locks.
-    #[expect(dead_code, reason = "it is there to be dropped")]
     lock: Option<File>,
 }
 
