@@ -24,12 +24,12 @@ fn other_settings_are_all_named_and_refused() {
     let run = run(folder.path());
     let state = fs::read(run.join("state.safetensors")).unwrap();
     let settings = fs::read(run.join("run.toml")).unwrap();
-    let arguments = ["--epochs", "2", "--lr", "0.5", "--method", "standard", "--limit", "100"];
+    let arguments = ["--epochs", "2", "--lr", "0.5", "--momentum", "0.5", "--limit", "100"];
     let message = resume(&run, &arguments).refusal();
     for part in [
         "`epochs` = `1`, now it is `2`",
         "`learning_rate` = `0.1`, now it is `0.5`",
-        "now it is `\"standard\"`",
+        "`momentum` = `0.9`, now it is `0.5`",
         "`limit` = not set, now it is `100`",
         "resumes with its own settings only",
     ] {
