@@ -97,7 +97,7 @@ fn recorded(run: &Path) -> Vec<EpochMetrics> {
 #[test]
 fn a_resumed_training_ends_with_the_same_bits() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let settings = settings(Method::At);
+    let settings = Settings { batch_size: 16, ..settings(Method::At) };
     train(&settings, whole.path(), 3).finish().unwrap();
     for _ in 0..2 {
         train(&settings, parts.path(), 1);
@@ -273,6 +273,7 @@ fn a_training_goes_on_until_it_can_write_again() {
         std::fs::remove_dir(obstacle).unwrap();
         epoch(&mut training);
         training.finish().unwrap();
+        drop(training);
         assert_same_weights(whole.path(), &run);
         assert!(open(&settings, &run).is_finished());
     }
