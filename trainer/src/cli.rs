@@ -25,6 +25,8 @@ pub enum Command {
     /// On SIGINT or SIGTERM it finishes the step under way, writes the state, and exits with 130 or
     /// 143; a second signal ends it at once. `--resume` goes on.
     Train(Box<commands::train::TrainArgs>),
+    /// List the settings that a training may start from, or print one.
+    Presets(commands::presets::PresetsArgs),
     /// Measure how much robustness hangs on each module.
     ///
     /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
@@ -62,6 +64,7 @@ impl Command {
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
             Self::Train(args) => commands::train::run(&args),
+            Self::Presets(args) => commands::presets::run(&args),
             Self::Mrc(args) => commands::mrc::run(&args),
             Self::Finetune(args) => commands::finetune::run(&args),
             Self::Interpolate(args) => commands::interpolate::run(&args),

@@ -8,6 +8,7 @@ pub mod interpolate;
 pub mod mrc;
 #[cfg(test)]
 mod pipeline_tests;
+pub mod presets;
 pub mod rift;
 mod signals;
 mod source;

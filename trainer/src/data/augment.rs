@@ -59,7 +59,8 @@ impl Augment {
             return Ok((to_unit(&pixels)?, labels));
         }
         let key = NoiseKey { seed, attack: "augment", restart: epoch as u32 };
-        let draws: Vec<Draw> = indices.iter().map(|index| self.draw(&key, *index)).collect();
+        let draws: Vec<Draw> =
+            indices.iter().map(|index| self.draw(&key, set.number(*index))).collect();
         Ok((to_unit(&self.gather(&pixels, &draws)?)?, labels))
     }
 

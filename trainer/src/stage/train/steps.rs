@@ -6,7 +6,7 @@ use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
 use super::{Job, TrainError, Training};
-use crate::data::{Augment, Loader};
+use crate::data::{Augment, Extra, Loader};
 use crate::network::TorchError;
 use crate::objective::StepLoss;
 use crate::record::Progress;
@@ -49,7 +49,9 @@ impl Job {
             pad: settings.pad.unwrap_or_else(|| Augment::pad_for(set.input())),
             flip: settings.flip.unwrap_or(set.input()[0] == 3),
         };
-        Loader { set, batch: settings.batch_size, augment, seed: settings.seed }
+        let fraction = settings.extra_fraction.unwrap_or(0.0);
+        let extra = self.extra.as_ref().map(|set| Extra { set, fraction });
+        Loader { set, extra, batch: settings.batch_size, augment, seed: settings.seed }
     }
 }
 
