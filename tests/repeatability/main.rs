@@ -4,6 +4,7 @@
 
 mod audit;
 mod full_disk;
+mod gpu_steps;
 mod kill;
 mod resume;
 mod signals;
