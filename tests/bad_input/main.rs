@@ -5,5 +5,6 @@
 mod data;
 mod disk;
 mod files;
+mod resume;
 mod settings;
 mod stages;

@@ -14,10 +14,9 @@ use serde_json::json;
 use super::source::{Images, Source, ThreatArgs, made_by};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
-use crate::record::Progress;
+use crate::record::{Progress, figures};
 use crate::stage::interpolate::{Alphas, AlphasError, Sweep, SweepSettings, interpolate, moved};
 use crate::stage::probe;
-use crate::stage::rift::curve;
 
 /// Two more points are looked at so far from the best one.
 const REFINE: f64 = 0.05;
@@ -201,7 +200,7 @@ fn lineage(
     }
 }
 
-/// Writes `sweep.json` with its curve, `rift.safetensors` and its probe; gives the network and the digest.
+/// Writes `sweep.json` and its figure, `rift.safetensors` and its probe; gives the network and the digest.
 pub(super) fn write(
     out: &Path,
     made: &Made,
@@ -211,9 +210,7 @@ pub(super) fn write(
     let network = source.network.copy()?;
     network.set_state(&made.checkpoint.tensors)?;
     atomic::write_json(&out.join("sweep.json"), &made.report)?;
-    let SweepReport { points, chosen, tolerance, .. } = &made.report;
-    let drawing = curve(points, *chosen, *tolerance);
-    atomic::write(&out.join("sweep.svg"), drawing.as_bytes())?;
+    figures::sweep(&made.report).write(&out.join(figures::SWEEP))?;
     let digest = made.checkpoint.write(&out.join("rift.safetensors"))?;
     probe(&network, &digest, validation)?.write(&out.join("probe.safetensors"))?;
     Ok((network, digest))

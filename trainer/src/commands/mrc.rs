@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use rift_models::artifact::{Ascent, Digest, MrcReport, MrcRow, atomic};
+use rift_models::artifact::{Ascent, Digest, MrcReport, atomic};
 use rift_models::dataset::Split;
 use rift_models::threat::AttackSpec;
 use serde_json::json;
 
 use super::source::{Images, Source, ThreatArgs};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
-use crate::record::Progress;
+use crate::record::{Progress, figures};
 use crate::stage::mrc::{MrcSettings, measure};
-use crate::stage::rift::bars;
 
 /// As many images as tell the modules apart, and no more: a pass a module and step over each.
 pub(super) const IMAGES: usize = 2000;
@@ -44,7 +43,7 @@ pub struct MrcArgs {
     /// The seed of the attack's noise.
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
     seed: u64,
-    /// The report to write, as JSON; a chart of it is written beside it, as SVG.
+    /// The report to write, as JSON. Beside a name in `.json`, a figure is written in `.svg`.
     #[arg(
         long,
         visible_alias = "json",
@@ -167,10 +166,13 @@ pub(super) fn report(
 /// Writes the report, and beside it a chart of the modules in network order; gives the report's
 /// digest.
 pub(super) fn write(path: &Path, report: &MrcReport, source: &Source) -> anyhow::Result<Digest> {
-    let row = |name: &str| report.rows.iter().find(|row| row.module == name).cloned();
-    let rows: Vec<MrcRow> = source.network.graph().modules().filter_map(row).collect();
-    atomic::write(&path.with_extension("svg"), bars(&rows, &[]).as_bytes())?;
-    Ok(atomic::write_json(path, report)?)
+    let digest = atomic::write_json(path, report)?;
+    // A device or a pipe has nothing beside it.
+    if path.extension().is_some_and(|extension| extension == "json") {
+        let modules: Vec<&str> = source.network.graph().modules().collect();
+        figures::mrc(report, &modules).write(&path.with_extension("svg"))?;
+    }
+    Ok(digest)
 }
 
 /// Columns of the longest bar.

@@ -75,7 +75,7 @@ pub struct RiftArgs {
     )]
     seeds: Vec<u64>,
     /// The folder for `mrc.json`, `finetuned.safetensors`, `sweep.json`, `rift.safetensors`,
-    /// `probe.safetensors`, `rift.json` and `rift.html`.
+    /// `probe.safetensors`, `rift.json` and `rift.html`, and for the figures `mrc.svg` and `sweep.svg`.
     #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
     out: PathBuf,
     /// Write the final report as JSON here, too.
