@@ -112,7 +112,7 @@ pub fn sweep(report: &SweepReport) -> Figure {
 
 #[cfg(test)]
 mod tests {
-    use rift_models::artifact::{Lineage, MrcRow};
+    use rift_models::artifact::{Ascent, Lineage, MrcRow};
     use rift_models::threat::AttackSpec;
 
     use super::*;
@@ -153,6 +153,7 @@ mod tests {
             mrc,
             robust_accuracy_drop: mrc / 10.0,
             step: 1,
+            rejected: 0,
         };
         let report = MrcReport {
             split: "train".to_owned(),
@@ -160,9 +161,12 @@ mod tests {
             threat: AttackSpec::paper(),
             radius: 0.1,
             steps: 10,
+            ascent: Ascent::Normalized,
+            joint: false,
             seed: 0,
             loss: 1.0,
             robust_accuracy: 0.5,
+            halves: None,
             rows: vec![row("linear", 0.1), row("layer1", 0.2), row("conv1", 0.3)],
             lineage: Lineage::default(),
         };
