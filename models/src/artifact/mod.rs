@@ -11,6 +11,7 @@ mod audit;
 mod bundle;
 mod card;
 mod checkpoint;
+mod corruptions;
 mod digest;
 mod interval;
 mod lineage;
@@ -28,6 +29,7 @@ pub use audit::{
 pub use bundle::{Bundle, BundleError};
 pub use card::{Card, CardMetric, Parity};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
+pub use corruptions::{CorruptionAverage, CorruptionReport, CorruptionResult};
 pub use digest::{Digest, DigestBuilder, DigestError};
 pub use interval::Interval;
 pub use lineage::Lineage;
