@@ -10,6 +10,7 @@ pub mod atomic;
 mod audit;
 mod bundle;
 mod card;
+mod certificate;
 mod checkpoint;
 mod corruptions;
 mod digest;
@@ -28,6 +29,7 @@ pub use audit::{
 };
 pub use bundle::{Bundle, BundleError};
 pub use card::{Card, CardMetric, Parity};
+pub use certificate::{Certificate, CertifiedPoint, CertifiedSample};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 pub use corruptions::{CorruptionAverage, CorruptionReport, CorruptionResult};
 pub use digest::{Digest, DigestBuilder, DigestError};

@@ -42,7 +42,7 @@ use crate::threat::NoiseKey;
 use parameters::Size;
 use planes::Rgb;
 
-pub use survey::{Survey, SurveyError};
+pub use survey::{Corruptions, Severities, Survey, SurveyError};
 
 /// The least height and width.
 const LEAST_SIDE: usize = 16;

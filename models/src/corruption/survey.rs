@@ -8,6 +8,30 @@ use super::{Corruption, CorruptionError, Severity};
 use crate::artifact::CorruptionReport;
 use crate::dataset::Dataset;
 
+/// Corruptions as a command line names them; see [`Corruption::selection`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corruptions(pub Vec<Corruption>);
+
+impl std::str::FromStr for Corruptions {
+    type Err = CorruptionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Corruption::selection(text).map(Self)
+    }
+}
+
+/// Severities as a command line names them; see [`Severity::selection`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Severities(pub Vec<Severity>);
+
+impl std::str::FromStr for Severities {
+    type Err = CorruptionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Severity::selection(text).map(Self)
+    }
+}
+
 /// What to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
