@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Certificate, Digest, Interval};
+use super::{Accuracy, Certificate, CorruptionReport, Digest, Interval};
 use crate::threat::{Epsilon, Norm};
 
 /// The result of one attack, run over the images that were still robust before it.

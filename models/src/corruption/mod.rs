@@ -45,7 +45,7 @@ use planes::Rgb;
 pub use survey::{Corruptions, Severities, Survey, SurveyError};
 
 /// The least height and width.
-const LEAST_SIDE: usize = 16;
+const LEAST_SIDE: usize = 8;
 
 /// One of the common corruptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -286,7 +286,7 @@ impl Corruption {
     /// The image, corrupted.
     ///
     /// # Shapes
-    /// C×H×W with C = 1 or 3 and sides of at least 16 pixels; the same comes back.
+    /// C×H×W with C = 1 or 3 and sides of at least 8 pixels; the same comes back.
     ///
     /// # Units
     /// Bytes: pixel · 255.

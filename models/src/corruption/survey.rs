@@ -141,8 +141,8 @@ mod tests {
         assert_eq!((done, one.rows.len(), one.n), (52, 4, 13));
         assert_eq!(survey(1).images(&images), 52);
         assert_eq!(one, survey(5).run(&images, classify, |_, _| ()).unwrap());
-        let small = Dataset::synthetic(&"synthetic:10x3x8x8".parse().unwrap(), &request).unwrap();
+        let small = Dataset::synthetic(&"synthetic:10x3x6x6".parse().unwrap(), &request).unwrap();
         let error = survey(5).run(&small, classify, |_, _| ()).unwrap_err().to_string();
-        assert!(error.contains("at least 16×16 pixels, found 8×8"), "{error}");
+        assert!(error.contains("at least 8×8 pixels, found 6×6"), "{error}");
     }
 }
