@@ -4,6 +4,7 @@
 
 mod export;
 mod fixture;
+mod gradient;
 mod parity;
 mod reference;
 mod verify;

@@ -18,6 +18,7 @@ mod interval;
 mod lineage;
 mod mrc;
 mod probe;
+mod reading;
 pub mod sweep;
 pub mod tensors;
 
@@ -25,7 +26,7 @@ pub use accuracy::Accuracy;
 pub use apply::{ApplyError, LoadReport};
 pub use audit::{
     AttackResult, AuditReport, AuditRequest, CurvePoint, ModelIdentity, RuntimeIdentity,
-    SampleResult, Shard, Threat,
+    SampleResult, Shard, Threat, TwinResult,
 };
 pub use bundle::{Bundle, BundleError};
 pub use card::{Card, CardMetric, Parity};
@@ -37,6 +38,7 @@ pub use interval::Interval;
 pub use lineage::Lineage;
 pub use mrc::{MrcReport, MrcRow};
 pub use probe::{Probe, ProbeError};
+pub use reading::Reading;
 pub use sweep::{PairedTest, SweepPoint, SweepReport};
 pub use tensors::{TensorFileError, TensorMap};
 
