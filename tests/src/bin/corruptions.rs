@@ -55,7 +55,7 @@ fn measure(what: &str, data: &Path, sizes: &str) -> Result<Found, Failure> {
             _ => return Err(format!("expected `speed` or `changes`, found `{what}`").into()),
         };
         let images: Vec<Array3<u8>> =
-            bytes.outer_iter().take(count).map(|image| enlarged(image, times)).collect();
+            bytes.outer_iter().take(count).map(|image| enlarged(&image, times)).collect();
         for corruption in Corruption::ALL {
             let value = if what == "speed" {
                 serde_json::json!(milliseconds(corruption, &images)?)
@@ -90,7 +90,7 @@ fn changes(
     Ok(all)
 }
 
-fn enlarged(image: ArrayView3<'_, u8>, times: usize) -> Array3<u8> {
+fn enlarged(image: &ArrayView3<'_, u8>, times: usize) -> Array3<u8> {
     let (c, h, w) = image.dim();
     Array3::from_shape_fn((c, h * times, w * times), |(c, y, x)| image[[c, y / times, x / times]])
 }

@@ -8,8 +8,10 @@ mod text;
 use std::fmt::Write as _;
 
 use rift_models::artifact::{
-    Accuracy, AuditReport, CorruptionReport, CorruptionResult, Interval, SampleResult,
+    Accuracy, AuditReport, CorruptionAverage, CorruptionReport, CorruptionResult, Interval,
+    SampleResult,
 };
+use rift_models::corruption::Severity;
 
 pub use exhibit::{Exhibit, exhibits};
 use text::escape;
@@ -117,8 +119,8 @@ fn verdict(report: &AuditReport) -> String {
 
 /// Accuracy by corruption and severity, and the averages.
 fn corrupted(report: &CorruptionReport) -> String {
-    let heads: String =
-        report.severities().iter().map(|level| format!("<th>severity {level}</th>")).collect();
+    let head = |level: &Severity| format!("<th>severity {level}</th>");
+    let heads: String = report.severities().iter().map(head).collect();
     let row = |rows: &[CorruptionResult]| {
         let cell = |row: &CorruptionResult| {
             let title = range(row.accuracy.interval);
@@ -129,8 +131,9 @@ fn corrupted(report: &CorruptionReport) -> String {
         format!("<tr><th>{name}</th>{cells}</tr>")
     };
     let rows: String = report.by_corruption().map(row).collect();
-    let averages: String =
-        report.averages.iter().map(|a| format!("<li>{}</li>", escape(&a.line(report.n)))).collect();
+    let average =
+        |average: &CorruptionAverage| format!("<li>{}</li>", escape(&average.line(report.n)));
+    let averages: String = report.averages.iter().map(average).collect();
     format!(
         "<p>Accuracy on {} images under each of the common corruptions of Hendrycks and Dietterich \
          (ICLR 2019), drawn with seed {}; none of it is an attack.</p><ul>{averages}</ul>\
