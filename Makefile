@@ -1,6 +1,6 @@
 # `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
 
-.PHONY: help setup setup-openvino build demo test check bench check-dependencies
+.PHONY: help setup setup-openvino build demo test check bench gpu check-dependencies
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
@@ -30,11 +30,15 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 
 bench: build ## images per second beside PyTorch; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
 	@python3 tests/bench/bench.py
+	@python3 tests/bench/training.py
 	@if [ -n "$(CHECKPOINT)" ]; then \
 	    .peers/bin/python tests/bench/attack.py "$(CHECKPOINT)" "$(BUNDLE)" --data "$(DATA)"; \
 	else \
 	    echo "skipped: PGD beside torchattacks, for which CHECKPOINT=, BUNDLE= and DATA= are needed"; \
 	fi
+
+gpu: setup ## dist-gpu: for a machine with an NVIDIA GPU and PyTorch 2.11; DATA=… for CIFAR-10
+	@gpu/pack.sh
 
 check-dependencies: ## licences and advisories, by cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { \

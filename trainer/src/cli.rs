@@ -49,6 +49,10 @@ pub enum Command {
     Import(commands::import::ImportArgs),
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),
+    /// Check that a device computes what it should.
+    ///
+    /// Everything that a training is made of, against float64 on the processor.
+    Check(commands::check::CheckArgs),
     /// Measure how fast this machine trains.
     Bench(commands::bench::BenchArgs),
 }
@@ -68,6 +72,7 @@ impl Command {
             Self::Rift(args) => commands::rift::run(&args),
             Self::Import(args) => commands::import::run(&args),
             Self::Eval(args) => commands::eval::run(&args),
+            Self::Check(args) => commands::check::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
         }
     }

@@ -6,6 +6,7 @@ use rift_models::dataset::{Dataset, Pixels};
 use tch::{Device, Kind, Tensor};
 
 use crate::network::TorchError;
+use crate::network::device::upload;
 
 /// Images and labels on a device, as bytes where the data set has bytes: a quarter of the memory,
 /// and no copying while training.
@@ -209,7 +210,7 @@ impl ImageSet {
     /// Places as a tensor on the set's device.
     pub(super) fn places(&self, indices: &[usize]) -> Result<Tensor, TorchError> {
         let places: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
-        Ok(Tensor::f_from_slice(&places)?.f_to_device(self.pixels.device())?)
+        upload(&Tensor::f_from_slice(&places)?, self.pixels.device())
     }
 }
 
