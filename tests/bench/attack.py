@@ -39,7 +39,8 @@ def rift(arguments, more):
         command = [arguments.runtime, "audit", arguments.bundle, "--data", arguments.data, "--quiet"]
         command += ["--limit", arguments.limit, "--steps", arguments.steps, "--eps", "8/255"]
         command += ["--step", "2/255", "--threads", arguments.threads, "--json", path]
-        command += ["--provider", arguments.provider, "--precision", arguments.precision]
+        if arguments.provider != "cpu":
+            command += ["--provider", arguments.provider, "--precision", arguments.precision]
         subprocess.run([str(p) for p in [*command, *more]], check=True, stdout=subprocess.DEVNULL)
         return json.loads(path.read_text())
 
@@ -100,6 +101,8 @@ def one_round(network, images, labels, arguments, backwards):
     }
     for name in sorted(jobs, reverse=backwards):
         row[name] = jobs[name]()
+        seconds = row[name][2] if name == "peer" else row[name]["attacks"][0]["seconds"]
+        print(f"  {name}: {seconds:.2f} s", file=sys.stderr, flush=True)
     return row
 
 
