@@ -4,6 +4,8 @@
 
 mod export;
 mod fixture;
+mod kill;
 mod parity;
+mod quantize;
 mod reference;
 mod verify;

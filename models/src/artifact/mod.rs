@@ -6,6 +6,7 @@
 
 mod accuracy;
 pub mod apply;
+pub mod archive;
 pub mod atomic;
 mod audit;
 mod bundle;
@@ -16,23 +17,26 @@ mod interval;
 mod lineage;
 mod mrc;
 mod probe;
+mod quantization;
 pub mod sweep;
 pub mod tensors;
 
 pub use accuracy::Accuracy;
 pub use apply::{ApplyError, LoadReport};
+pub use archive::ArchiveError;
 pub use audit::{
     AttackResult, AuditReport, AuditRequest, CurvePoint, ModelIdentity, RuntimeIdentity,
     SampleResult, Shard, Threat,
 };
 pub use bundle::{Bundle, BundleError};
-pub use card::{Card, CardMetric, Parity};
+pub use card::{Card, CardMetric, Optimized, Parity};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 pub use digest::{Digest, DigestBuilder, DigestError};
 pub use interval::Interval;
 pub use lineage::Lineage;
 pub use mrc::{MrcReport, MrcRow};
 pub use probe::{Probe, ProbeError};
+pub use quantization::{ActivationFormat, Calibration, Pair, Quantization, WeightFormat};
 pub use sweep::{PairedTest, SweepPoint, SweepReport};
 pub use tensors::{TensorFileError, TensorMap};
 

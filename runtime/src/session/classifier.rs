@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use ndarray::Array4;
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
-use rift_models::artifact::{Bundle, Digest};
+use rift_models::artifact::{Bundle, Digest, archive};
 use rift_models::onnx::Model;
 
 use super::{Library, SessionError, build, library};
@@ -48,7 +48,8 @@ struct Signature {
 }
 
 impl Classifier {
-    /// Opens a bundle folder, whose files are held against its card, or a bare `.onnx` file.
+    /// Opens a bundle, a folder or a `.tar.zst` archive, whose files are held against its card, or a
+    /// bare `.onnx` file.
     ///
     /// ONNX Runtime is loaded if it is not yet, as [`library::load`] does.
     ///
@@ -56,8 +57,8 @@ impl Classifier {
     /// If there is no model, it is not what its card says, ONNX Runtime refuses it, or it is not a
     /// classifier of images that is supported.
     pub fn open(path: &Path) -> Result<Self, SessionError> {
-        let is_folder = path.is_dir();
-        let bundle = if is_folder { Some(Bundle::open(path)?) } else { None };
+        let is_bundle = path.is_dir() || archive::is_archive(path);
+        let bundle = if is_bundle { Some(Bundle::open(path)?) } else { None };
         let file = bundle.as_ref().map_or_else(|| path.to_owned(), Bundle::model);
         let name = || path.display().to_string();
         let bytes =

@@ -1,8 +1,10 @@
 //! Sessions of ONNX Runtime: the [`library`], one [`Classifier`], the [`Worker`]s that run it and
 //! the [`Pool`] of them.
 
+pub mod ahead;
 mod classifier;
 pub mod library;
+mod observe;
 mod options;
 mod pool;
 #[cfg(test)]
@@ -12,6 +14,7 @@ mod worker;
 
 pub use classifier::{Classifier, Precaution};
 pub use library::{Library, LibraryError};
+pub use observe::Observer;
 pub use options::{SessionOptions, build};
 pub use pool::{Pool, spread};
 pub use worker::Worker;
