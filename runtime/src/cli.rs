@@ -108,7 +108,11 @@ pub(crate) fn main() -> ExitCode {
         Ok(Answer::No) => ExitCode::from(1),
         // The reader of our output has seen enough (`| head`): not a failure of ours.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}")),
+        Err(error) => {
+            let code = fail(&format!("{error:#}"));
+            let stopped = error.downcast_ref::<audit::interrupt::Stopped>();
+            stopped.map_or(code, |stopped| ExitCode::from(stopped.code()))
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, what it writes, how it ends.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
+mod long_runs;
 mod small_models;
 
 use std::fs;
@@ -257,7 +258,7 @@ fn parts_make_the_same_whole_in_any_number() {
     }
     let timeless = |name: &str| {
         let mut report = report(&place.path(name));
-        report.attacks.iter_mut().for_each(|attack| attack.seconds = 0.0);
+        report.attacks.iter_mut().for_each(|attack| attack.seconds = None);
         report
     };
     assert_eq!(timeless("one.json"), timeless("seven.json"));

@@ -14,12 +14,12 @@ class Normalised(nn.Module):
 
     def __init__(self, mean, std):
         super().__init__()
-        self.mean, self.std = mean, std
+        for name, values in (("mean", mean), ("std", std)):
+            values = torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     def normalise(self, x):
-        mean, std = (torch.tensor(v, dtype=torch.float32).to(x).view(1, -1, 1, 1)
-                     for v in (self.mean, self.std))
-        return (x - mean) / std
+        return (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
 
 
 class BasicBlock(nn.Module):

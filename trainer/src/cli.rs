@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use rift_models::dataset::{Dataset, Request, Split};
 
 use crate::commands;
-use crate::network::{DeviceChoice, device};
+use crate::network::{DeviceChoice, Precision, device};
 
 /// Adversarial training and Robust Critical Fine-Tuning.
 #[derive(Debug, Parser)]
@@ -91,6 +91,15 @@ impl DataArgs {
     }
 }
 
+/// In which numbers to compute.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PrecisionArgs {
+    /// In which numbers the network computes: `float32`, `bf16`, or on a GPU `tf32`. Whether
+    /// an image is classified correctly is always decided in `float32`.
+    #[arg(long, default_value_t, env = "RIFT_PRECISION")]
+    pub precision: Precision,
+}
+
 /// Where and how quietly to run.
 #[derive(Clone, Debug, Args)]
 pub struct MachineArgs {
@@ -107,12 +116,18 @@ pub struct MachineArgs {
 }
 
 impl MachineArgs {
-    /// Sets the threads and finds the device.
+    /// Sets the threads, and what libtorch knows of once for all networks, and finds the device.
     ///
     /// # Errors
-    /// If a GPU is asked for that is not there.
-    pub fn start(&self) -> anyhow::Result<tch::Device> {
+    /// If a GPU is asked for that is not there, or a precision that the device does not have.
+    pub fn start(&self, precision: Precision) -> anyhow::Result<tch::Device> {
+        device::keep_memory();
         device::set_threads(self.threads);
-        Ok(self.device.resolve()?)
+        if precision != Precision::Tf32 {
+            device::forbid_tf32();
+        }
+        let device = self.device.resolve()?;
+        precision.check(device)?;
+        Ok(device)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Digest, Interval};
+use super::{Accuracy, Certificate, Digest, Interval};
 use crate::threat::{Epsilon, Norm};
 
 /// The result of one attack, run over the images that were still robust before it.
@@ -27,8 +27,10 @@ pub struct AttackResult {
     pub unreached: usize,
     /// The accuracy over all images after it.
     pub robust: Accuracy,
-    /// Wall-clock seconds.
-    pub seconds: f64,
+    /// Wall-clock seconds, over all runs where the audit was stopped and went on; absent where the
+    /// report is to hold nothing that a clock said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Gradients taken, counted by image.
     pub gradients: usize,
     /// Forward passes beside those of the gradients, counted by image.
@@ -87,6 +89,9 @@ pub struct AuditRequest {
     pub attacks: serde_json::Value,
     /// Whether a broken image leaves at once.
     pub early_stop: bool,
+    /// How the smoothed classifier was certified, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smoothing: Option<serde_json::Value>,
 }
 
 /// Accuracy at one radius.
@@ -189,6 +194,9 @@ pub struct AuditReport {
     /// Which part of an audit this is, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// What is proven of the model's smoothed form, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified: Option<Certificate>,
     /// What stands in the way of taking the figures at face value, each as `name: sentence`.
     pub warnings: Vec<String>,
 }

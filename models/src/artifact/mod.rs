@@ -11,6 +11,7 @@ pub mod atomic;
 mod audit;
 mod bundle;
 mod card;
+mod certificate;
 mod checkpoint;
 mod digest;
 mod interval;
@@ -30,6 +31,7 @@ pub use audit::{
 };
 pub use bundle::{Bundle, BundleError};
 pub use card::{Card, CardMetric, Optimized, Parity};
+pub use certificate::{Certificate, CertifiedPoint, CertifiedSample};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 pub use digest::{Digest, DigestBuilder, DigestError};
 pub use interval::Interval;

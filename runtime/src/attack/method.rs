@@ -181,6 +181,28 @@ impl Method {
         })
     }
 
+    /// Gradients that an image costs which resists it, on a model of so many classes; a forward pass
+    /// counts a third of one.
+    pub fn work(&self, classes: usize) -> f64 {
+        let steps = |iterations: usize, restarts: usize| (iterations + 1) as f64 * restarts as f64;
+        let aims = |targets: usize| targets.min(classes.saturating_sub(1)).max(1) as f64;
+        match *self {
+            Self::Fgsm => 1.0 + 1.0 / 3.0,
+            Self::Pgd { steps: n, restarts, .. } => steps(n, restarts),
+            Self::ApgdCe { iterations, restarts } | Self::ApgdDlr { iterations, restarts } => {
+                steps(iterations, restarts)
+            }
+            Self::ApgdT { iterations, restarts, targets } => {
+                steps(iterations, restarts) * aims(targets)
+            }
+            // Every point is judged, since it may lie beyond the radius.
+            Self::FabT { iterations, restarts, targets } => {
+                steps(iterations, restarts) * aims(targets) * 4.0 / 3.0
+            }
+            Self::Square { queries, restarts } => (queries * restarts) as f64 / 3.0,
+        }
+    }
+
     /// PGD's specification in `setting`; that of FGSM too.
     pub fn spec(&self, setting: &Setting) -> AttackSpec {
         let (step, steps, restarts) = match self {

@@ -4,7 +4,8 @@
 //! noise of its index, and on nothing else. A batch only carries several images through the model at
 //! once; when one is done, the next takes its place, so batches stay full to the end.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use ndarray::{Array4, ArrayView1, ArrayView4, Axis};
@@ -97,17 +98,23 @@ pub struct Queue {
     indices: Vec<usize>,
     next: AtomicUsize,
     until: Option<Instant>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Queue {
     /// A queue of these images.
     pub fn new(indices: Vec<usize>) -> Self {
-        Self { indices, next: AtomicUsize::new(0), until: None }
+        Self { indices, next: AtomicUsize::new(0), until: None, stop: None }
     }
 
     /// The queue, closed at this moment; images on their way then are left where they are.
     pub fn until(self, moment: Option<Instant>) -> Self {
         Self { until: moment, ..self }
+    }
+
+    /// The queue, closed likewise once this flag is set.
+    pub fn unless(self, stop: Option<Arc<AtomicBool>>) -> Self {
+        Self { stop, ..self }
     }
 
     /// Images in all.
@@ -131,7 +138,8 @@ impl Queue {
     }
 
     fn is_late(&self) -> bool {
-        self.until.is_some_and(|moment| Instant::now() >= moment)
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
+            || self.until.is_some_and(|moment| Instant::now() >= moment)
     }
 }
 

@@ -8,7 +8,7 @@ use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::onnx::{DataType, Dim, GraphBuilder, Model, attribute};
 use rift_models::threat::Norm;
 
-use super::{Keep, Measured, Plan, measure, warnings};
+use super::{Keep, Measured, Plan, Watch, measure, warnings};
 use crate::attack::gradient::{Attacker, Graphs};
 use crate::attack::method::Method;
 use crate::attack::oracle::{Oracle, prediction};
@@ -143,6 +143,7 @@ impl Case {
             keep: Keep::First(0),
             until: None,
             rows: 0..N,
+            smoothing: None,
         }
     }
 
@@ -151,7 +152,7 @@ impl Case {
         let graphs = Graphs::build(&self.classifier, plan.heads(CLASSES)).unwrap();
         let options = SessionOptions { threads: 2, batch: plan.batch };
         let mut attackers = Attacker::several(&self.classifier, &graphs, &options, N).unwrap();
-        let measured = measure(&mut attackers, &self.data, &plan, &|_, _, _| ()).unwrap();
+        let measured = measure(&mut attackers, &self.data, &plan, &Watch::default()).unwrap();
         let found = warnings(&self.classifier, &self.data, &plan, &measured).join("\n");
         (measured, found)
     }

@@ -2,7 +2,7 @@
 
 use rift_models::artifact::{Accuracy, AuditReport};
 
-use super::summary;
+use super::{certificate, summary};
 
 /// Reports that are not the parts of one audit.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,7 @@ fn join(parts: Vec<AuditReport>) -> Result<AuditReport, MergeError> {
             sum.attacked += attack.attacked;
             sum.broken += attack.broken;
             sum.unreached += attack.unreached;
-            sum.seconds += attack.seconds;
+            sum.seconds = sum.seconds.zip(attack.seconds).map(|(a, b)| a + b);
             sum.gradients += attack.gradients;
             sum.forwards += attack.forwards;
         }
@@ -136,6 +136,7 @@ fn join(parts: Vec<AuditReport>) -> Result<AuditReport, MergeError> {
                 whole.warnings.push(warning);
             }
         }
+        certificate::join(&mut whole.certified, part.certified);
         whole.samples.extend(part.samples);
     }
     let indices = whole.samples.iter().map(|sample| Some(sample.index)).chain([None]);
@@ -166,6 +167,7 @@ fn recount(whole: &mut AuditReport) {
     whole.n = n;
     (whole.clean_accuracy, whole.clean_interval) = (clean.fraction, clean.interval);
     (whole.robust_accuracy, whole.interval) = (robust.fraction, robust.interval);
+    certificate::recount(whole);
     let counted = summary::counted(whole);
     whole.warnings.extend(counted);
 }

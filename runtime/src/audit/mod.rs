@@ -5,19 +5,25 @@
 //! [`report`](report::report) puts it all into the file that others read and [`html`] into a page;
 //! [`merge()`] makes one of the reports of its parts.
 
+mod certificate;
 #[cfg(test)]
 mod deceivers;
 pub mod html;
 mod merge;
+mod pace;
 mod plan;
 pub mod report;
 mod runner;
 pub mod sanity;
+pub mod smoothing;
+pub mod state;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use merge::{MergeError, merge};
 pub use plan::{AuditError, Keep, Plan, check_data};
-pub use runner::{Fate, Measured, Progress, Stage, measure};
+pub use runner::{Ballot, Fate, Measured, Stage, measure};
 pub use summary::{counted, is_counted, warnings};
+pub use watch::{Progress, Step, Watch};

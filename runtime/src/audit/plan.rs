@@ -6,6 +6,8 @@ use std::time::Instant;
 use rift_models::dataset::Dataset;
 use rift_models::threat::{AttackError, Epsilon, Norm};
 
+use super::smoothing::Smoothing;
+use super::state::StateError;
 use crate::attack::gradient::GradientError;
 use crate::attack::method::{Method, Setting};
 use crate::attack::oracle::OracleError;
@@ -42,6 +44,8 @@ pub struct Plan {
     pub until: Option<Instant>,
     /// The images of the data that are attacked.
     pub rows: Range<usize>,
+    /// How the smoothed classifier is certified, where that is asked for.
+    pub smoothing: Option<Smoothing>,
 }
 
 /// An audit that cannot be made.
@@ -93,6 +97,12 @@ pub enum AuditError {
     /// The model fails.
     #[error("the model fails during the audit")]
     Oracle(#[source] OracleError),
+    /// What is done cannot be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Whoever looks on has stopped it.
+    #[error("the audit was stopped")]
+    Interrupted,
 }
 
 impl Plan {

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use rift_models::artifact::{
-    Accuracy, AttackResult, AuditReport, CurvePoint, Interval, ModelIdentity, RuntimeIdentity,
-    SampleResult, Threat,
+    Accuracy, AttackResult, AuditReport, Certificate, CurvePoint, Interval, ModelIdentity,
+    RuntimeIdentity, SampleResult, Threat,
 };
 use rift_models::dataset::Dataset;
 use rift_models::threat::{AttackSpec, Epsilon};
 
+use super::certificate::certificate;
 use super::{Measured, Plan, Stage, summary};
 use crate::attack::method::Method;
 use crate::attack::pgd::PgdLoss;
@@ -54,11 +55,22 @@ pub fn report(
         },
         request: None,
         shard: None,
+        certified: certificate(data, plan, measured),
         warnings: summary::warnings(classifier, data, plan, measured),
     };
     let counted = summary::counted(&report);
     report.warnings.extend(counted);
     report
+}
+
+/// Leaves out what a clock said, so that two reports of the same audit are the same bytes.
+pub fn forget_times(report: &mut AuditReport) {
+    for attack in &mut report.attacks {
+        attack.seconds = None;
+    }
+    if let Some(certificate) = &mut report.certified {
+        certificate.seconds = None;
+    }
 }
 
 /// The radius, where the audit has several.
@@ -87,7 +99,7 @@ fn attack(plan: &Plan, stage: &Stage) -> AttackResult {
         broken: stage.broken,
         unreached: stage.unreached,
         robust: stage.robust,
-        seconds: stage.seconds,
+        seconds: Some(stage.seconds),
         gradients: stage.gradients,
         forwards: stage.forwards,
     }
@@ -176,18 +188,51 @@ pub fn table(report: &AuditReport, data: &str) -> String {
         let name = describe(attack, report);
         row("attack", format!("{name}: {} of {} broken", attack.broken, attack.attacked));
     }
-    let seconds: f64 = report.attacks.iter().map(|attack| attack.seconds).sum();
-    let count = |of: fn(&AttackResult) -> usize| report.attacks.iter().map(of).sum::<usize>();
-    let (gradients, forwards) = (count(|a| a.gradients), count(|a| a.forwards));
-    let rate = gradients as f64 / seconds.max(1e-9);
-    row(
-        "time",
-        format!("{seconds:.1} s, {gradients} gradients ({rate:.0}/s), {forwards} forward passes"),
-    );
+    if let Some(certificate) = &report.certified {
+        certificate_rows(certificate, &mut row);
+    }
+    row("time", effort(report));
     for warning in &report.warnings {
         row("warning", warning.clone());
     }
     text
+}
+
+/// What the attacks took.
+fn effort(report: &AuditReport) -> String {
+    let count = |of: fn(&AttackResult) -> usize| report.attacks.iter().map(of).sum::<usize>();
+    let (gradients, forwards) = (count(|a| a.gradients), count(|a| a.forwards));
+    let seconds: Option<f64> = report.attacks.iter().map(|attack| attack.seconds).sum();
+    match seconds {
+        Some(seconds) => {
+            let rate = gradients as f64 / seconds.max(1e-9);
+            format!(
+                "{seconds:.1} s, {gradients} gradients ({rate:.0}/s), {forwards} forward passes"
+            )
+        }
+        None => format!("{gradients} gradients, {forwards} forward passes"),
+    }
+}
+
+fn certificate_rows(certificate: &Certificate, row: &mut impl FnMut(&str, String)) {
+    for point in &certificate.curve {
+        let attacked = point.attacked.map_or_else(String::new, |attacked| {
+            format!("; the model itself under attack: {:.2} %", attacked.percent())
+        });
+        row("certified", format!("L2 {:<7.4} {}{attacked}", point.radius, point.certified));
+    }
+    row(
+        "smoothed",
+        format!(
+            "sigma {}, {} + {} copies an image, each certificate right with probability {}, {} \
+             abstentions",
+            certificate.sigma,
+            certificate.selection,
+            certificate.estimation,
+            1.0 - certificate.alpha,
+            certificate.abstained
+        ),
+    );
 }
 
 /// An attack with its settings in words.

@@ -6,8 +6,10 @@
 use ndarray::{Array2, Array4, Axis};
 use rift_models::dataset::Dataset;
 use rift_models::threat::{Epsilon, Norm};
+use serde::{Deserialize, Serialize};
 
-use super::runner::{Assault, Progress, Seen, classify};
+use super::runner::{Assault, Seen, classify};
+use super::watch::Watch;
 use super::{AuditError, Keep, Plan};
 use crate::attack::method::Method;
 use crate::attack::oracle::{Oracle, margin};
@@ -25,7 +27,7 @@ const QUERIES: usize = 100;
 const SAME: f32 = 1e-4;
 
 /// What the checks found.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     /// Images that were looked at.
     pub n: usize,
@@ -38,7 +40,7 @@ pub struct Findings {
 }
 
 /// What a gradient is worth: counts of images.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Worth {
     /// Images that were attacked, correct as they are.
     pub n: usize,
@@ -102,6 +104,12 @@ impl Findings {
                 || worth.black_box_wins()
         })
     }
+
+    /// Whether random search has to go over what gradients leave: they are masked, or the model's
+    /// answers are not those of one function.
+    pub fn needs_search(&self) -> bool {
+        self.is_masked() || self.random > 0 || self.by_batch > 0
+    }
 }
 
 /// Looks at the first images.
@@ -109,13 +117,13 @@ pub(super) fn look<O: Oracle + Send>(
     oracles: &mut [O],
     data: &Dataset,
     plan: &Plan,
-    progress: &Progress<'_>,
+    watch: &Watch<'_>,
 ) -> Result<Findings, AuditError> {
     let rows = 0..data.len().min(AMONG);
-    let quiet = |_: &str, _: usize, _: usize| ();
+    let quiet = watch.aside();
     let logits = classify(oracles, data, rows, (plan.batch, &quiet))?;
     let few = logits.nrows().min(LOOKED_AT);
-    progress("checks", 0, few);
+    watch.tell("checks", 0, few);
     let again = classify(oracles, data, 0..logits.nrows(), (plan.batch, &quiet))?;
     let alone = classify(oracles, data, 0..few, (1, &quiet))?;
     let random = apart(&logits, &again, few);
@@ -130,10 +138,10 @@ pub(super) fn look<O: Oracle + Send>(
     let mut right = seen.right();
     right.truncate(LOOKED_AT);
     if plan.needs_gradient() && !right.is_empty() {
-        let look = Look { seen: &seen, plan, right: &right };
+        let look = Look { seen: &seen, plan, right: &right, watch: &quiet };
         findings.gradient = Some(look.gradient(oracles)?);
     }
-    progress("checks", few, few);
+    watch.tell("checks", few, few);
     Ok(findings)
 }
 
@@ -151,6 +159,7 @@ struct Look<'a> {
     seen: &'a Seen<'a>,
     plan: &'a Plan,
     right: &'a [usize],
+    watch: &'a Watch<'a>,
 }
 
 impl Look<'_> {
@@ -164,7 +173,7 @@ impl Look<'_> {
         setting.early_stop = early_stop;
         let (batch, keep) = (self.plan.batch, Keep::All);
         let assault = Assault { method, setting, batch, keep, until: None };
-        assault.run(oracles, self.seen, self.right, ("checks", &|_, _, _| ()))
+        assault.run(oracles, self.seen, self.right, (&|_| (), self.watch))
     }
 
     fn gradient<O: Oracle + Send>(&self, oracles: &mut [O]) -> Result<Worth, AuditError> {

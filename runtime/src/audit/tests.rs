@@ -8,7 +8,7 @@ use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::onnx::Model;
 use rift_models::threat::{Epsilon, Norm};
 
-use super::{AuditError, Keep, Measured, Plan, check_data, measure, report, warnings};
+use super::{AuditError, Keep, Measured, Plan, Step, Watch, check_data, measure, report, warnings};
 use crate::attack::gradient::{self, Attacker, Graphs};
 use crate::attack::method::Method;
 use crate::attack::oracle::prediction;
@@ -54,6 +54,7 @@ fn plan(norm: Norm, eps: &str, restarts: usize) -> Plan {
         keep: Keep::All,
         until: None,
         rows: 0..0,
+        smoothing: None,
     }
 }
 
@@ -64,7 +65,7 @@ fn audit(classifier: &Classifier, data: &Dataset, plan: &Plan, threads: usize) -
     let mut attackers = Attacker::several(classifier, &graphs, &options, data.len()).unwrap();
     let rows = if plan.rows.is_empty() { 0..data.len() } else { plan.rows.clone() };
     let plan = Plan { rows, ..plan.clone() };
-    measure(&mut attackers, data, &plan, &|_, _, _| ()).unwrap()
+    measure(&mut attackers, data, &plan, &Watch::default()).unwrap()
 }
 
 #[test]
@@ -304,16 +305,18 @@ fn progress_counts_every_image() {
     let options = SessionOptions::default();
     let mut attackers = Attacker::several(&classifier, &graphs, &options, 30).unwrap();
     let (clean, attacked) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let tell = |name: &str, done, _: usize| match name {
-        "clean" => {
-            clean.fetch_add(done, Ordering::Relaxed);
-        }
-        "pgd" => {
-            attacked.fetch_add(done, Ordering::Relaxed);
-        }
-        _ => {}
+    let said_when = AtomicUsize::new(0);
+    let tell = |step: Step<'_>| {
+        match step.name {
+            "clean" => clean.fetch_add(step.done, Ordering::Relaxed),
+            "pgd" => attacked.fetch_add(step.done, Ordering::Relaxed),
+            _ => 0,
+        };
+        said_when.fetch_add(usize::from(step.left.is_some()), Ordering::Relaxed);
     };
-    let measured = measure(&mut attackers, &data, &plan, &tell).unwrap();
+    let watch = Watch { progress: Some(&tell), ..Watch::default() };
+    let measured = measure(&mut attackers, &data, &plan, &watch).unwrap();
     assert_eq!(clean.into_inner(), 30);
+    assert_eq!(said_when.into_inner(), measured.clean.correct);
     assert_eq!(attacked.into_inner(), measured.clean.correct);
 }

@@ -4,7 +4,11 @@ use rift_models::threat::noise::random_start;
 use rift_models::threat::{AttackSpec, NoiseKey, Norm};
 use tch::Tensor;
 
+use super::inner::Start;
 use crate::network::{TorchError, channels_last};
+
+/// The spread of [`Start::Gaussian`], in pixel units.
+const SPREAD: f32 = 1e-3;
 
 /// The allowed images around each image of a batch.
 #[derive(Debug)]
@@ -45,33 +49,62 @@ impl Ball {
         })
     }
 
-    /// The images' own place, or a random point around each, by the noise of its index.
+    /// The images' own place.
+    pub(super) fn centre(&self) -> Tensor {
+        self.centre.shallow_clone()
+    }
+
+    /// The images' own place, or a random point of the ball around each, by the noise of its index.
     pub(super) fn start(
         &self,
         key: Option<&NoiseKey>,
         indices: &[usize],
     ) -> Result<Tensor, TorchError> {
-        let Some(key) = key else {
-            return Ok(self.centre.shallow_clone());
-        };
+        key.map_or_else(|| Ok(self.centre()), |key| self.random(Start::Uniform, key, indices))
+    }
+
+    /// A random point around each image, by the noise of its index.
+    pub(super) fn random(
+        &self,
+        start: Start,
+        key: &NoiseKey,
+        indices: &[usize],
+    ) -> Result<Tensor, TorchError> {
         let shape = self.centre.size();
         let values = shape[1..].iter().product::<i64>() as usize;
         let mut noise = vec![0f32; indices.len() * values];
         for (index, out) in indices.iter().zip(noise.chunks_exact_mut(values)) {
-            random_start(key, *index, self.norm, self.eps, out);
+            match start {
+                Start::Uniform => random_start(key, *index, self.norm, self.eps, out),
+                Start::Gaussian => {
+                    let mut stream = key.stream(*index);
+                    out.fill_with(|| SPREAD * stream.normal());
+                }
+            }
         }
         let noise = Tensor::f_from_slice(&noise)?.f_view(&shape[..])?;
-        self.inside(&self.centre.f_add(&noise.f_to_device(self.centre.device())?)?)
+        let images = self.centre.f_add(&noise.f_to_device(self.centre.device())?)?;
+        match start {
+            Start::Uniform => self.inside(&images),
+            Start::Gaussian => self.project(&images),
+        }
     }
 
     /// One step from `images` along `gradient`, back into the ball and the box.
     pub(super) fn step(&self, images: &Tensor, gradient: &Tensor) -> Result<Tensor, TorchError> {
         let step = f64::from(self.step);
         match self.norm {
-            Norm::Linf => self.inside(&gradient.f_sign()?.f_mul_scalar_(step)?.f_add_(images)?),
+            Norm::Linf => self.project(&gradient.f_sign()?.f_mul_scalar_(step)?.f_add_(images)?),
+            Norm::L2 => self.project(&direction(gradient)?.f_mul_scalar_(step)?.f_add_(images)?),
+        }
+    }
+
+    /// The nearest images of ball and box.
+    fn project(&self, images: &Tensor) -> Result<Tensor, TorchError> {
+        match self.norm {
+            Norm::Linf => self.inside(images),
             Norm::L2 => {
-                let moved = direction(gradient)?.f_mul_scalar_(step)?.f_add_(images)?;
-                let delta = moved.f_sub(&self.centre)?;
+                let delta = images.f_sub(&self.centre)?;
                 // At most 1, and exactly 1 for what is inside already.
                 let length =
                     lengths(&delta)?.f_clamp_min(f64::from(self.eps.max(f32::MIN_POSITIVE)))?;

@@ -5,50 +5,10 @@ use tch::{Reduction, Tensor};
 
 use super::ball::Ball;
 use crate::data::Batch;
-use crate::network::{Mode, Network, TorchError, cross_entropy, gradient_of, to_indices};
-
-/// Adversarial images to train on: all steps for every image, batch normalisation in evaluation
-/// mode, no gradient for any parameter.
-///
-/// The random start is keyed by `key` and each image's index. Neither early stop nor restarts
-/// apply.
-///
-/// # Shapes
-/// `N × C × H × W`, as the batch.
-///
-/// # Errors
-/// If libtorch fails.
-pub fn craft(
-    network: &Network,
-    batch: &Batch,
-    spec: &AttackSpec,
-    key: &NoiseKey,
-) -> Result<Tensor, TorchError> {
-    craft_by(network, batch, spec, key, |logits| {
-        cross_entropy(logits, &batch.labels, Reduction::Sum)
-    })
-}
-
-/// As [`craft`], ascending any loss of the logits instead of the cross-entropy.
-///
-/// # Errors
-/// If libtorch fails.
-pub fn craft_by(
-    network: &Network,
-    batch: &Batch,
-    spec: &AttackSpec,
-    key: &NoiseKey,
-    loss: impl Fn(&Tensor) -> Result<Tensor, TorchError>,
-) -> Result<Tensor, TorchError> {
-    let network = network.folded()?;
-    let ball = Ball::new(&batch.images, spec)?;
-    let mut images = ball.start(spec.random_start.then_some(key), &batch.indices)?;
-    for _ in 0..spec.steps {
-        let (_, gradient) = gradient_of(&network, &images, &loss)?;
-        images = ball.step(&images, &gradient)?;
-    }
-    Ok(images)
-}
+use crate::network::device::ManyShapes;
+use crate::network::{
+    Mode, Network, Precision, TorchError, cross_entropy, gradient_of, to_indices,
+};
 
 /// What an attack on a batch came to.
 #[derive(Debug)]
@@ -67,20 +27,27 @@ pub struct Outcome {
 /// Attacks every image of a batch and says which of them stand, under the full specification:
 /// early stop, restarts, noise by the image's index.
 ///
-/// The verdict is the argmax of the `f32` logits, of which the first largest counts.
+/// The verdict is the argmax of the `f32` logits, of which the first largest counts. A network that
+/// computes in another precision steers the attack with it, and is judged in `f32` all the same.
 ///
 /// # Errors
 /// If libtorch fails.
 pub fn attack(network: &Network, batch: &Batch, spec: &AttackSpec) -> Result<Outcome, TorchError> {
-    let network = network.folded()?;
-    let clean = tch::no_grad(|| predictions(&network.forward(&batch.images, Mode::Eval)?))?;
+    let _shapes = ManyShapes::on(network.device());
+    let exact = network.exact()?.folded()?;
+    let steering = match network.precision() {
+        Precision::Float32 | Precision::Tf32 => None,
+        Precision::Bf16 => Some(network.folded()?),
+    };
+    let clean = tch::no_grad(|| predictions(&exact.forward(&batch.images, Mode::Eval)?))?;
     let labels = to_indices(&batch.labels)?;
     let robust = clean.iter().zip(&labels).map(|(p, label)| p == label).collect();
     let images = batch.images.f_detach()?.f_clamp(0.0, 1.0)?;
     let mut state = State {
         ball: Ball::new(&batch.images, spec)?,
         outcome: Outcome { adversarial: clean.clone(), clean, robust, images },
-        network,
+        exact,
+        steering,
         spec,
         labels,
         batch,
@@ -95,7 +62,10 @@ pub fn attack(network: &Network, batch: &Batch, spec: &AttackSpec) -> Result<Out
 
 /// An attack on a batch under way.
 struct State<'a> {
-    network: Network,
+    /// In `f32`: decides.
+    exact: Network,
+    /// Gives the gradients, where that is another one.
+    steering: Option<Network>,
     batch: &'a Batch,
     spec: &'a AttackSpec,
     labels: Vec<usize>,
@@ -118,12 +88,14 @@ impl State<'_> {
         let mut active = self.survivors(restart)?;
         for _ in 0..self.spec.steps {
             let labels = active.labels.shallow_clone();
-            let (logits, gradient) = gradient_of(&self.network, &active.images, |logits| {
+            let network = self.steering.as_ref().unwrap_or(&self.exact);
+            let (logits, gradient) = gradient_of(network, &active.images, |logits| {
                 cross_entropy(logits, &labels, Reduction::Sum)
             })?;
             let next = active.ball.step(&active.images, &gradient)?;
             if self.spec.early_stop {
-                let standing = self.judge(&active, &logits)?;
+                let predicted = self.verdicts(&active, &logits)?;
+                let standing = self.judge(&active, predicted)?;
                 active.images = next;
                 active = self.keep(active, &standing)?;
                 if active.rows.is_empty() {
@@ -133,8 +105,8 @@ impl State<'_> {
                 active.images = next;
             }
         }
-        let logits = tch::no_grad(|| self.network.forward(&active.images, Mode::Eval))?;
-        let standing = self.judge(&active, &logits)?;
+        let logits = tch::no_grad(|| self.exact.forward(&active.images, Mode::Eval))?;
+        let standing = self.judge(&active, predictions(&logits)?)?;
         let active = self.keep(active, &standing)?;
         self.store(&active.rows, &active.images)
     }
@@ -152,10 +124,26 @@ impl State<'_> {
         Ok(Active { rows, ball, labels, images })
     }
 
-    /// Records which of the active images their logits break; gives the positions among the
+    /// The classes of the active images by the logits that the attack saw; what those break
+    /// counts only where `f32` says so too.
+    fn verdicts(&self, active: &Active, logits: &Tensor) -> Result<Vec<usize>, TorchError> {
+        let mut predicted = predictions(logits)?;
+        let is_broken = |place: &usize| predicted[*place] != self.labels[active.rows[*place]];
+        let broken: Vec<usize> = (0..predicted.len()).filter(is_broken).collect();
+        if self.steering.is_none() || broken.is_empty() {
+            return Ok(predicted);
+        }
+        let images = active.images.f_index_select(0, &self.places(&broken)?)?;
+        let logits = tch::no_grad(|| self.exact.forward(&images, Mode::Eval))?;
+        for (place, class) in broken.into_iter().zip(predictions(&logits)?) {
+            predicted[place] = class;
+        }
+        Ok(predicted)
+    }
+
+    /// Records which of the active images their predictions break; gives the positions among the
     /// active that stand.
-    fn judge(&mut self, active: &Active, logits: &Tensor) -> Result<Vec<usize>, TorchError> {
-        let predicted = predictions(logits)?;
+    fn judge(&mut self, active: &Active, predicted: Vec<usize>) -> Result<Vec<usize>, TorchError> {
         let (mut standing, mut broken) = (Vec::new(), Vec::new());
         for (position, (row, class)) in active.rows.iter().zip(predicted).enumerate() {
             self.outcome.adversarial[*row] = class;

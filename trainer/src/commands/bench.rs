@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rift_models::arch::ArchSpec;
 use rift_models::artifact::atomic;
 use rift_models::threat::{AttackSpec, NoiseKey};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use crate::cli::MachineArgs;
+use crate::attack::craft;
+use crate::cli::{MachineArgs, PrecisionArgs};
 use crate::data::Batch;
-use crate::network::{Network, TorchError, device, input_gradient};
-use crate::objective::Method;
+use crate::network::{Mode, Network, Precision, TorchError, device, input_gradient};
+use crate::objective::{Method, Objective, Pair};
 use crate::optim::{Sgd, SgdSettings};
 
 /// Arguments of `bench`.
@@ -45,8 +46,29 @@ pub struct BenchArgs {
     /// Write the result as JSON.
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    /// What to measure.
+    #[arg(
+        long,
+        value_name = "WHAT,…",
+        value_delimiter = ',',
+        value_enum,
+        default_value = "gradient,at-step",
+        env = "RIFT_MEASURES"
+    )]
+    measures: Vec<Measure>,
+    #[command(flatten)]
+    numbers: PrecisionArgs,
     #[command(flatten)]
     machine: MachineArgs,
+}
+
+/// Something to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Measure {
+    /// Logits and input gradient.
+    Gradient,
+    /// A step of adversarial training with PGD-10.
+    AtStep,
 }
 
 /// What was measured.
@@ -57,10 +79,16 @@ struct BenchReport {
     batch_size: usize,
     threads: i32,
     device: String,
+    precision: Precision,
     /// Logits and input gradient, batch normalisation in evaluation mode, no parameter's gradient.
-    forward_and_input_gradient: Rate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forward_and_input_gradient: Option<Rate>,
     /// A whole step of adversarial training with PGD-10.
-    at_step_pgd10: Rate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_step_pgd10: Option<Rate>,
+    /// The largest resident set of the process, in bytes, where the system tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_memory: Option<u64>,
 }
 
 /// Images per second.
@@ -77,23 +105,29 @@ struct Rate {
 /// # Errors
 /// If the architecture cannot be built or the device has too little memory.
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
-    let device = args.machine.start()?;
+    let device = args.machine.start(args.numbers.precision)?;
     let input: [usize; 3] = args.input[..]
         .try_into()
         .map_err(|_| anyhow::anyhow!("expected `--input C,H,W`, found {:?}", args.input))?;
     let spec = ArchSpec { width: args.width, ..ArchSpec::new(&args.arch, input, 10) };
     let network = Network::initialise(spec.build()?, 0, device)?;
+    let network = network.with_precision(args.numbers.precision);
     let batch = batch(input, args.batch_size, device)?;
+    let wanted = |measure| args.measures.contains(&measure);
+    let gradient = wanted(Measure::Gradient).then(|| {
+        measure(args, device, || input_gradient(&network, &batch.images, &batch.labels).map(|_| ()))
+    });
+    let step = wanted(Measure::AtStep).then(|| at_step(args, &network, &batch));
     let report = BenchReport {
         arch: args.arch.clone(),
         input,
         batch_size: args.batch_size,
         threads: tch::get_num_threads(),
         device: format!("{device:?}"),
-        forward_and_input_gradient: measure(args, device, || {
-            input_gradient(&network, &batch.images, &batch.labels).map(|_| ())
-        })?,
-        at_step_pgd10: at_step(args, &network, &batch)?,
+        precision: network.precision(),
+        forward_and_input_gradient: gradient.transpose()?,
+        at_step_pgd10: step.transpose()?,
+        peak_memory: peak_memory(),
     };
     if let Some(path) = &args.json {
         atomic::write_json(path, &report)?;
@@ -119,7 +153,9 @@ fn at_step(args: &BenchArgs, network: &Network, batch: &Batch) -> Result<Rate, T
     network.unfreeze()?;
     measure(args, network.device(), || {
         let key = NoiseKey { seed: 0, attack: "bench", restart: 0 };
-        let step = Method::At.loss(network, batch, &spec, &key)?;
+        let adversarial = craft(network, batch, &spec, &key)?;
+        let pair = Pair { clean: &batch.images, adversarial: &adversarial, labels: &batch.labels };
+        let step = Objective::new(Method::At, 0.0).loss(network, &pair, Mode::Train)?;
         sgd.step(network, &step.loss, 1e-3)
     })
 }
@@ -147,27 +183,34 @@ fn measure(
     })
 }
 
+/// The largest resident set of this process so far, where the system is Linux.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 fn print(report: &BenchReport) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{} {:?}, batch {}, {} threads, {}: images per second, median of {} (lowest to highest)",
+        "{} {:?}, batch {}, {} threads, {}, {}: images per second, median (lowest to highest)",
         report.arch,
         report.input,
         report.batch_size,
         report.threads,
         report.device,
-        report.at_step_pgd10.repeat
+        report.precision
     )?;
     for (what, rate) in [
         ("forward + input gradient", &report.forward_and_input_gradient),
         ("AT step with PGD-10", &report.at_step_pgd10),
     ] {
-        writeln!(
-            out,
-            "{what:<26} {:9.1} ({:.1} to {:.1})",
-            rate.median, rate.lowest, rate.highest
-        )?;
+        let Some(Rate { median, lowest, highest, .. }) = rate else { continue };
+        writeln!(out, "{what:<26} {median:9.1} ({lowest:.1} to {highest:.1})")?;
+    }
+    if let Some(bytes) = report.peak_memory {
+        writeln!(out, "{:<26} {:9.2} GiB", "peak memory", bytes as f64 / (1u64 << 30) as f64)?;
     }
     Ok(())
 }

@@ -14,9 +14,9 @@ use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use serde::Serialize;
 
 use crate::attack::quarter;
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::data::ImageSet;
-use crate::network::{Network, to_array};
+use crate::network::{Network, Precision, to_array};
 use crate::record::Progress;
 use crate::stage::{Evaluation, Plan, evaluate, probe};
 
@@ -49,6 +49,8 @@ pub struct EvalArgs {
     /// holds the ONNX file.
     #[arg(long, value_name = "PATH", env = "RIFT_PROBE")]
     probe: Option<PathBuf>,
+    #[command(flatten)]
+    numbers: PrecisionArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -133,6 +135,8 @@ struct EvalReport<'a> {
     split: Split,
     n: usize,
     seed: u64,
+    /// What steered the attack; verdicts are in `float32`.
+    precision: Precision,
     clean: Accuracy,
     #[serde(skip_serializing_if = "Option::is_none")]
     robust: Option<Accuracy>,
@@ -145,8 +149,9 @@ struct EvalReport<'a> {
 /// # Errors
 /// If something cannot be read, or does not fit the checkpoint.
 pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
-    let device = args.machine.start()?;
+    let device = args.machine.start(args.numbers.precision)?;
     let (network, meta, checkpoint) = Network::read(&args.checkpoint, device)?;
+    let network = network.with_precision(args.numbers.precision);
     let spec = args.attack.spec(meta.threat.as_ref(), meta.arch.input, args.seed)?;
     if spec.is_none() && args.save_adversarial.is_some() {
         anyhow::bail!("`--save-adversarial` needs an attack, found `--attack none`");
@@ -156,9 +161,9 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let set = ImageSet::new(&dataset, device)?;
     let plan = Plan {
         batch: args.batch_size,
-        limit: None,
         attack: spec.as_ref(),
         keep_images: args.save_adversarial.is_some(),
+        ..Plan::clean()
     };
     let progress = Progress::new("eval", set.len(), args.machine.quiet);
     let evaluation = evaluate(&network, &set, &plan, &progress)?;
@@ -172,6 +177,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         split: args.split,
         n: set.len(),
         seed: args.seed,
+        precision: args.numbers.precision,
         clean: evaluation.clean_accuracy(),
         robust: spec.is_some().then(|| evaluation.robust_accuracy()),
         attack: spec.as_ref(),

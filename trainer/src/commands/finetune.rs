@@ -11,7 +11,7 @@ use rift_models::dataset::Split;
 use serde_json::json;
 
 use super::source::{Images, Source};
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::data::Augment;
 use crate::record::Progress;
 use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Finetuned, Scope, finetune};
@@ -37,6 +37,8 @@ pub struct FinetuneArgs {
     /// Write the epochs as JSON.
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    numbers: PrecisionArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -115,7 +117,7 @@ pub struct TrainingArgs {
 /// # Errors
 /// If something cannot be read, does not fit the checkpoint, or the training diverges.
 pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
-    let source = Source::read(&args.checkpoint, args.machine.start()?)?;
+    let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let (scope, mrc) = args.scope.resolve()?;
     // A wrong name should not wait for the images.
     scope.modules(source.network.graph())?;

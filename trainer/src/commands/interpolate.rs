@@ -12,7 +12,7 @@ use rift_models::threat::AttackSpec;
 use serde_json::json;
 
 use super::source::{Images, Source, ThreatArgs, made_by};
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::interpolate::{Alphas, Sweep, SweepSettings, interpolate, moved};
@@ -48,6 +48,8 @@ pub struct InterpolateArgs {
     /// Write the sweep as JSON here, too.
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    numbers: PrecisionArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -89,7 +91,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If something cannot be read, or the two checkpoints do not belong together.
 pub fn run(args: &InterpolateArgs) -> anyhow::Result<ExitCode> {
-    let source = Source::read(&args.from, args.machine.start()?)?;
+    let source = Source::read(&args.from, &args.machine, args.numbers)?;
     let (to, _, digest) = Checkpoint::read(&args.to)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     let validation = source.open(&args.data, Split::Validation, args.data.limit)?;
@@ -180,6 +182,7 @@ fn lineage(
             "split": images.split.to_string(),
             "n": images.set.len(),
             "threat": settings.threat,
+            "precision": source.network.precision(),
         }),
         ancestors: ancestors
             .map(|(role, lineage)| (role.to_owned(), lineage.clone()))

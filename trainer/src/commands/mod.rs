@@ -9,6 +9,7 @@ pub mod mrc;
 #[cfg(test)]
 mod pipeline_tests;
 pub mod rift;
+mod signals;
 mod source;
 pub mod train;
 

@@ -11,7 +11,7 @@ use rift_models::threat::AttackSpec;
 use serde_json::json;
 
 use super::source::{Images, Source, ThreatArgs};
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::record::Progress;
 use crate::stage::mrc::{MrcSettings, measure};
 
@@ -49,6 +49,8 @@ pub struct MrcArgs {
         env = "RIFT_OUT"
     )]
     out: PathBuf,
+    #[command(flatten)]
+    numbers: PrecisionArgs,
     #[command(flatten)]
     machine: MachineArgs,
 }
@@ -94,7 +96,7 @@ fn choosing(text: &str) -> Result<Split, String> {
 /// # Errors
 /// If something cannot be read, or does not fit the checkpoint.
 pub fn run(args: &MrcArgs) -> anyhow::Result<ExitCode> {
-    let source = Source::read(&args.checkpoint, args.machine.start()?)?;
+    let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     let limit = args.data.limit.or(Some(IMAGES));
     let images = source.images(&source.open(&args.data, args.split, limit)?)?;

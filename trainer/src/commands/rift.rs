@@ -16,7 +16,7 @@ use super::interpolate::{End, WayArgs};
 use super::mrc::AscentArgs;
 use super::source::{Images, Source, ThreatArgs};
 use super::{finetune, interpolate, mrc};
-use crate::cli::{DataArgs, MachineArgs};
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::record::Progress;
 use crate::stage::finetune::Scope;
 use crate::stage::rift::{RiftReport, compare};
@@ -58,6 +58,8 @@ pub struct RiftArgs {
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    numbers: PrecisionArgs,
+    #[command(flatten)]
     machine: MachineArgs,
 }
 
@@ -66,7 +68,7 @@ pub struct RiftArgs {
 /// # Errors
 /// If something cannot be read or written, or does not fit the checkpoint.
 pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
-    let source = Source::read(&args.checkpoint, args.machine.start()?)?;
+    let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     if let Some(name) = &args.module {
         source.network.graph().module(name)?;

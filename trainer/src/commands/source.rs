@@ -10,7 +10,7 @@ use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use tch::Device;
 
-use crate::cli::DataArgs;
+use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::data::ImageSet;
 use crate::network::Network;
 
@@ -30,9 +30,15 @@ pub(super) struct Images {
 }
 
 impl Source {
-    /// Reads a checkpoint.
-    pub(super) fn read(path: &Path, device: Device) -> anyhow::Result<Self> {
+    /// Reads a checkpoint to the device that `machine` finds.
+    pub(super) fn read(
+        path: &Path,
+        machine: &MachineArgs,
+        PrecisionArgs { precision }: PrecisionArgs,
+    ) -> anyhow::Result<Self> {
+        let device = machine.start(precision)?;
         let (network, meta, digest) = Network::read(path, device)?;
+        let network = network.with_precision(precision);
         Ok(Self { network, meta, digest, device })
     }
 
@@ -60,8 +66,11 @@ impl Source {
         &self,
         command: &str,
         parents: &[(&str, &Digest)],
-        settings: serde_json::Value,
+        mut settings: serde_json::Value,
     ) -> Lineage {
+        if let Some(settings) = settings.as_object_mut() {
+            settings.insert("precision".to_owned(), self.network.precision().to_string().into());
+        }
         let parents = parents.iter().map(|(role, digest)| ((*role).to_owned(), (*digest).clone()));
         Lineage {
             made_by: made_by(command),

@@ -12,12 +12,13 @@ use rift_models::dataset::{Dataset, Request, Split};
 use serde::Serialize;
 use tch::Device;
 
+use super::signals;
 use crate::cli::MachineArgs;
 use crate::config::{Preset, SettingFlags, Settings};
 use crate::data::ImageSet;
 use crate::record::{EpochMetrics, Progress};
-use crate::stage::train::{BEST, SETTINGS};
-use crate::stage::{Job, Training};
+use crate::stage::train::{BEST, Every, SETTINGS};
+use crate::stage::{Job, Stop, Training};
 
 /// Arguments of `train`.
 #[derive(Debug, Args)]
@@ -35,6 +36,10 @@ pub struct TrainArgs {
     /// Go on with the training in the folder; start one where there is none.
     #[arg(long, env = "RIFT_RESUME", value_parser = clap::builder::FalseyValueParser::new())]
     resume: bool,
+    /// How often to write the state that a killed training resumes from, besides each epoch's end:
+    /// after so many steps (`200`) or so much time (`30s`, `5min`, `1h`).
+    #[arg(long, value_name = "N", default_value_t, env = "RIFT_CHECKPOINT_EVERY")]
+    checkpoint_every: Every,
     /// Write the result as JSON.
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
@@ -67,7 +72,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         None => (args.resume && own.exists()).then_some(own.as_path()),
     };
     let mut settings = Settings::resolve(args.preset, file, &args.settings)?;
-    let device = args.machine.start()?;
+    let device = args.machine.start(settings.precision)?;
     let train = Dataset::open(&settings.data, &Request::new(Split::Train).limit(settings.limit))?;
     let request = Request::new(Split::Validation).limit(settings.validation_limit);
     let validation = Dataset::open(&settings.data, &request)?;
@@ -90,6 +95,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
             settings: settings.clone(),
         },
         args.resume,
+        args.checkpoint_every,
     )?;
     finish(args, &settings, training)
 }
@@ -123,15 +129,19 @@ fn finish(
     settings: &Settings,
     mut training: Training,
 ) -> anyhow::Result<ExitCode> {
+    let stop = signals::stop()?;
     let images = training.images_per_epoch();
     let progress = Progress::new("train", images * settings.epochs, args.machine.quiet);
-    progress.start_at(images * training.epochs().len());
+    progress.start_at(images * training.epochs().len() + training.position().images);
     while !training.is_finished() {
-        let line = training.epoch(&progress)?.describe(settings.epochs);
-        progress.line(line);
+        let Some(epoch) = training.epoch(&progress, &stop)? else {
+            drop(progress);
+            return stopped(args, &training, &stop);
+        };
+        progress.line(epoch.describe(settings.epochs));
     }
     drop(progress);
-    training.write_last()?;
+    training.finish()?;
     let best = training.best().context("the run has no best epoch")?;
     let checkpoint = args.out.join(BEST);
     let report = TrainReport {
@@ -147,6 +157,14 @@ fn finish(
     }
     print(&report, settings)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says how to go on; the exit code is the one of a program that the signal ended.
+fn stopped(args: &TrainArgs, training: &Training, stop: &Stop) -> anyhow::Result<ExitCode> {
+    let mut err = std::io::stderr().lock();
+    let (at, out) = (training.position(), args.out.display());
+    writeln!(err, "stopped {at}; go on with `rift-trainer train --resume --out {out}`")?;
+    Ok(signals::exit_code(stop))
 }
 
 fn print(report: &TrainReport<'_>, settings: &Settings) -> std::io::Result<()> {

@@ -38,9 +38,18 @@ impl<'a> Loader<'a> {
     /// The batches of an epoch. A last batch of a single image is left out, because batch
     /// normalisation needs two.
     pub fn epoch(&self, epoch: usize) -> impl Iterator<Item = Result<Batch, TorchError>> + use<'a> {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// The batches of an epoch from the batch `first` on: an epoch that was interrupted.
+    pub fn epoch_from(
+        &self,
+        epoch: usize,
+        first: usize,
+    ) -> impl Iterator<Item = Result<Batch, TorchError>> + use<'a> {
         let loader = *self;
         let order = self.order(epoch);
-        (0..self.len()).map(move |batch| {
+        (first..self.len()).map(move |batch| {
             let end = ((batch + 1) * loader.batch).min(order.len());
             let indices = order[batch * loader.batch..end].to_vec();
             let (images, labels) =
@@ -69,6 +78,10 @@ mod tests {
         let loader = Loader { set: &set, batch, augment: Augment::NONE, seed: 1 };
         let batches: Vec<_> = loader.epoch(epoch).map(|b| b.unwrap().indices).collect();
         assert_eq!(batches.len(), loader.len());
+        for first in 0..=batches.len() {
+            let rest = loader.epoch_from(epoch, first).map(|b| b.unwrap().indices);
+            assert_eq!(rest.collect::<Vec<_>>(), batches[first..]);
+        }
         batches
     }
 

@@ -8,7 +8,7 @@ use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, TensorMap, apply
 use tch::{Device, Tensor};
 
 use super::layout::channels_last;
-use super::{NetworkError, TorchError, params};
+use super::{NetworkError, Precision, TorchError, params};
 
 /// A network on a device: a graph and its parameters and buffers as plain named tensors.
 ///
@@ -19,6 +19,7 @@ use super::{NetworkError, TorchError, params};
 pub struct Network {
     pub(super) graph: Graph,
     pub(super) device: Device,
+    pub(super) precision: Precision,
     /// Parameters and buffers in the order of [`Graph::params`].
     pub(super) entries: Vec<Entry>,
     /// Where each name is in `entries`.
@@ -104,7 +105,18 @@ impl Network {
             position += op.params().len();
         }
         let (last_use, readers) = uses(&graph);
-        Ok(Self { graph, device, entries, index, first, constants, last_use, readers })
+        let precision = Precision::default();
+        Ok(Self { graph, device, precision, entries, index, first, constants, last_use, readers })
+    }
+
+    /// The same network, computing in `precision`.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
+    /// In which numbers it computes.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The network as data.

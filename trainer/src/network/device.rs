@@ -75,13 +75,15 @@ impl DeviceChoice {
         }
         load_cuda();
         let count = if Cuda::is_available() { Cuda::device_count() } else { 0 };
-        match self {
+        let device = match self {
             Self::Auto if count == 0 => Ok(Device::Cpu),
             Self::Auto | Self::Cpu => Ok(Device::Cuda(0)),
             Self::Cuda(index) if count == 0 => Err(DeviceError::NoGpu(index)),
             Self::Cuda(index) if index as i64 >= count => Err(DeviceError::Index { index, count }),
             Self::Cuda(index) => Ok(Device::Cuda(index)),
-        }
+        };
+        Cuda::cudnn_set_benchmark(matches!(device, Ok(Device::Cuda(_))));
+        device
     }
 }
 
@@ -92,6 +94,65 @@ impl DeviceChoice {
 pub fn set_threads(threads: Option<usize>) {
     if let Some(threads) = threads {
         tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+    }
+}
+
+/// Lets the allocator keep what libtorch frees, for the next batch.
+///
+/// glibc gives a block of megabytes back to the system at once, so that every activation of every
+/// pass is mapped, zeroed and faulted in anew: 6 % of the time of an attack.
+pub fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        #[expect(unsafe_code, reason = "the allocator is asked through the C library")]
+        // SAFETY: `mallopt` only sets parameters of the allocator, at any time.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, libc::c_int::MAX);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+            libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+        }
+    }
+}
+
+/// Makes `f32` on a GPU mean `f32`: libtorch lets cuDNN use TF32 unless NVIDIA's own switch forbids
+/// it, which the libraries read when they are loaded. What the environment says goes first.
+pub fn forbid_tf32() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if std::env::var_os(TF32_SWITCH).is_none() {
+            #[expect(unsafe_code, reason = "there is no other way to set an environment variable")]
+            // SAFETY: a command's first act, before it starts a thread or loads the libraries for
+            // CUDA, so nobody reads the environment at the same time.
+            unsafe {
+                std::env::set_var(TF32_SWITCH, "0");
+            }
+        }
+    });
+}
+
+/// Whether TF32 may be used, by all of NVIDIA's libraries.
+const TF32_SWITCH: &str = "NVIDIA_TF32_OVERRIDE";
+
+/// While it lives, cuDNN does not time its kernels for every new shape: that pays where one shape
+/// comes back for hours, and not where the batch shrinks from step to step.
+#[derive(Debug)]
+pub struct ManyShapes(Device);
+
+impl ManyShapes {
+    /// From now on.
+    pub fn on(device: Device) -> Self {
+        if device.is_cuda() {
+            Cuda::cudnn_set_benchmark(false);
+        }
+        Self(device)
+    }
+}
+
+impl Drop for ManyShapes {
+    fn drop(&mut self) {
+        if self.0.is_cuda() {
+            Cuda::cudnn_set_benchmark(true);
+        }
     }
 }
 

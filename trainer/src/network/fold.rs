@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rift_models::arch::{Graph, Node, Op, Value};
 use tch::Tensor;
 
+use super::precision::cast;
 use super::{Network, TorchError};
 
 /// Where a tensor of the folded network comes from.
@@ -21,7 +22,9 @@ impl Network {
     /// `b' = β + (b − μ) γ/√(σ² + ε)`.
     ///
     /// The result has tensors of its own, of which nothing trains. An attack pays for the fold
-    /// once and saves it in each of its passes. Logits differ from the network's by rounding.
+    /// once and saves it in each of its passes, and the casts of the weights with it: they are
+    /// folded in `f32` and kept as they are computed with. Logits differ from the network's by
+    /// rounding.
     ///
     /// # Errors
     /// If libtorch fails.
@@ -37,7 +40,14 @@ impl Network {
                     }
                 }
             }
-            Self::assemble(graph, values, self.device)
+            let mut network = Self::assemble(graph, values, self.device)?;
+            for entry in &mut network.entries {
+                let op = &network.graph.nodes[entry.parameter.node].op;
+                if matches!(op, Op::Conv2d { .. }) {
+                    entry.tensor = cast(&entry.tensor, self.precision.kind(op))?;
+                }
+            }
+            Ok(network.with_precision(self.precision))
         })
     }
 

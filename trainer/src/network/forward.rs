@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use rift_models::arch::{Op, Value};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::build::slot;
 use super::layout::channels_last;
+use super::precision::cast;
 use super::{Network, TorchError};
 
 /// What batch normalisation does.
@@ -14,6 +15,8 @@ use super::{Network, TorchError};
 pub enum Mode {
     /// Normalises by the batch's statistics and moves the running ones.
     Train,
+    /// Normalises by the batch's statistics and leaves the running ones alone.
+    Batch,
     /// Normalises by the running statistics and leaves them alone.
     Eval,
 }
@@ -140,6 +143,29 @@ impl Network {
         Ok(Operand { tensor, ours })
     }
 
+    fn convolve(&self, index: usize, mut x: Tensor) -> Result<Tensor, TorchError> {
+        let op = &self.graph.nodes[index].op;
+        let Op::Conv2d { kernel, stride, padding, bias, .. } = *op else {
+            return Err(TorchError::missing(&self.graph.nodes[index].name));
+        };
+        let parameter = |offset: usize| &self.entries[self.first[index] + offset].tensor;
+        let kind = self.precision.kind(op);
+        let mut stride = stride as i64;
+        if kernel == 1 && padding == 0 && stride > 1 && parameter(0).requires_grad() {
+            // The same, by reading only the positions that count. libtorch 2.11 corrupts the heap
+            // in the weight gradient of a strided 1 × 1 convolution of few channels in
+            // channels-last layout. The channels are moved last so that the gradient is too.
+            let pixels = x.f_permute([0, 2, 3, 1])?;
+            let pixels = pixels.f_slice(1, None, None, stride)?.f_slice(2, None, None, stride)?;
+            x = pixels.f_permute([0, 3, 1, 2])?;
+            stride = 1;
+        }
+        let weight = cast(parameter(0), kind)?;
+        let bias = if bias { Some(cast(parameter(1), kind)?) } else { None };
+        let [stride, padding] = [stride, padding as i64].map(|n| [n; 2]);
+        Ok(x.f_conv2d(&weight, bias, stride, padding, [1, 1], 1)?)
+    }
+
     fn apply(
         &self,
         index: usize,
@@ -147,29 +173,20 @@ impl Network {
         second: Option<&Tensor>,
         mode: Mode,
     ) -> Result<Tensor, TorchError> {
-        let Operand { tensor: mut x, ours } = x;
+        let Operand { tensor: x, ours } = x;
         let node = &self.graph.nodes[index];
         let parameter = |offset: usize| &self.entries[self.first[index] + offset].tensor;
+        let mut x = cast(&x, self.precision.kind(&node.op))?;
         Ok(match node.op {
             Op::Normalize { .. } => {
                 let [mean, std] = &self.constants[&index];
                 x.f_sub(mean)?.f_div(std)?
             }
-            Op::Conv2d { kernel, stride, padding, bias, .. } => {
-                let mut stride = stride as i64;
-                if kernel == 1 && padding == 0 && stride > 1 {
-                    // The same, by reading only the positions that count. libtorch 2.11 corrupts
-                    // the heap in the weight gradient of a strided 1 × 1 convolution of few
-                    // channels in channels-last layout.
-                    x = x.f_slice(2, None, None, stride)?.f_slice(3, None, None, stride)?;
-                    stride = 1;
-                }
-                let [stride, padding] = [stride, padding as i64].map(|n| [n; 2]);
-                x.f_conv2d(parameter(0), bias.then(|| parameter(1)), stride, padding, [1, 1], 1)?
-            }
+            Op::Conv2d { .. } => self.convolve(index, x)?,
             Op::BatchNorm2d { eps, momentum, .. } => {
                 let [scale, shift, mean, var] = [0, 1, 2, 3].map(|offset| Some(parameter(offset)));
-                let train = mode == Mode::Train;
+                let (mean, var) = if mode == Mode::Batch { (None, None) } else { (mean, var) };
+                let train = mode != Mode::Eval;
                 x.f_batch_norm(scale, shift, mean, var, train, momentum, eps, true)?
             }
             Op::Relu if ours => x.f_relu_()?,
@@ -197,5 +214,6 @@ struct Operand {
 
 /// The last value; [`Network::run`] has computed it.
 fn logits(mut values: Vec<Option<Tensor>>) -> Result<Tensor, TorchError> {
-    values.pop().flatten().ok_or_else(|| TorchError::missing("logits"))
+    let logits = values.pop().flatten().ok_or_else(|| TorchError::missing("logits"))?;
+    Ok(logits.f_to_kind(Kind::Float)?)
 }

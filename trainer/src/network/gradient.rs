@@ -53,8 +53,21 @@ pub fn gradient_of(
     images: &Tensor,
     loss: impl Fn(&Tensor) -> Result<Tensor, TorchError>,
 ) -> Result<(Tensor, Tensor), TorchError> {
+    gradient_in(network, images, Mode::Eval, loss)
+}
+
+/// As [`gradient_of`], in any mode.
+///
+/// # Errors
+/// If libtorch fails.
+pub fn gradient_in(
+    network: &Network,
+    images: &Tensor,
+    mode: Mode,
+    loss: impl Fn(&Tensor) -> Result<Tensor, TorchError>,
+) -> Result<(Tensor, Tensor), TorchError> {
     let images = channels_last(&images.f_detach()?)?.f_set_requires_grad(true)?;
-    let logits = network.forward(&images, Mode::Eval)?;
+    let logits = network.forward(&images, mode)?;
     let loss = loss(&logits)?;
     let mut gradients = Tensor::f_run_backward(&[&loss], &[&images], false, false)?;
     let gradient = gradients.pop().ok_or_else(|| TorchError::missing("gradient"))?;

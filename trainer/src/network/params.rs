@@ -5,7 +5,7 @@ use rift_models::arch::{Parameter, UnknownModule};
 use rift_models::artifact::{TensorMap, apply};
 use tch::{Device, Kind, Tensor};
 
-use super::{Network, NetworkError, TorchError};
+use super::{Network, NetworkError, Precision, TorchError};
 
 impl Network {
     /// Every parameter and buffer with its values, in network order.
@@ -79,7 +79,8 @@ impl Network {
         let values =
             self.entries().map(|(_, t)| Ok(t.f_detach()?.f_to_dtype(Kind::Float, false, true)?));
         let values = values.collect::<Result<Vec<_>, TorchError>>()?;
-        Self::assemble(self.graph.clone(), values, self.device)
+        let network = Self::assemble(self.graph.clone(), values, self.device)?;
+        Ok(network.with_precision(self.precision))
     }
 
     /// The same tensors, seen by a network of which nothing trains: a change of one changes the
@@ -87,7 +88,14 @@ impl Network {
     pub fn frozen(&self) -> Result<Self, TorchError> {
         let values = self.entries().map(|(_, t)| Ok(t.f_detach()?));
         let values = values.collect::<Result<Vec<_>, TorchError>>()?;
-        Self::assemble(self.graph.clone(), values, self.device)
+        let network = Self::assemble(self.graph.clone(), values, self.device)?;
+        Ok(network.with_precision(self.precision))
+    }
+
+    /// The same tensors, seen by a network that computes in `f32` and of which nothing trains: the
+    /// one that decides.
+    pub fn exact(&self) -> Result<Self, TorchError> {
+        Ok(self.frozen()?.with_precision(Precision::Float32))
     }
 }
 

@@ -1,19 +1,17 @@
-//! Adversarial training (Madry et al. 2018, equation 2.1).
+//! Adversarial training (Madry et al. 2018, equation 2.1), and with one long step from a random
+//! start Fast-AT (Wong et al. 2020, algorithm 3).
 
-use rift_models::threat::{AttackSpec, NoiseKey};
+use tch::Tensor;
 
-use super::{StepLoss, cross_entropy_on};
-use crate::attack::craft;
-use crate::data::Batch;
-use crate::network::{Network, TorchError};
+use super::Objective;
+use super::distance::smooth_cross_entropy;
+use crate::network::TorchError;
 
-/// `mean CE(f(x'), y)` at the `x'` that PGD finds in the ball around each `x`.
+/// `mean CE(f(x'), y)`.
 pub(super) fn loss(
-    network: &Network,
-    batch: &Batch,
-    spec: &AttackSpec,
-    key: &NoiseKey,
-) -> Result<StepLoss, TorchError> {
-    let adversarial = craft(network, batch, spec, key)?;
-    cross_entropy_on(network, &adversarial, &batch.labels)
+    objective: &Objective,
+    adversarial: &Tensor,
+    labels: &Tensor,
+) -> Result<Tensor, TorchError> {
+    smooth_cross_entropy(adversarial, labels, objective.label_smoothing)
 }

@@ -1,10 +1,16 @@
 //! Training on the images as they are.
 
-use super::{StepLoss, cross_entropy_on};
-use crate::data::Batch;
-use crate::network::{Network, TorchError};
+use tch::Tensor;
+
+use super::Objective;
+use super::distance::smooth_cross_entropy;
+use crate::network::TorchError;
 
 /// `mean CE(f(x), y)`.
-pub(super) fn loss(network: &Network, batch: &Batch) -> Result<StepLoss, TorchError> {
-    cross_entropy_on(network, &batch.images, &batch.labels)
+pub(super) fn loss(
+    objective: &Objective,
+    clean: &Tensor,
+    labels: &Tensor,
+) -> Result<Tensor, TorchError> {
+    smooth_cross_entropy(clean, labels, objective.label_smoothing)
 }

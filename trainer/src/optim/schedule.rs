@@ -14,11 +14,15 @@ pub enum ScheduleKind {
     Steps,
     /// Rises linearly to the peak, then falls to nothing along a cosine.
     OneCycle,
+    /// Falls to nothing along a cosine.
+    Cosine,
+    /// Rises linearly to the peak, then falls to nothing linearly.
+    Cyclic,
 }
 
 /// A schedule's name that is not known.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown schedule `{0}`, expected `steps` or `one-cycle`")]
+#[error("unknown schedule `{0}`, expected `steps`, `one-cycle`, `cosine` or `cyclic`")]
 pub struct ScheduleError(String);
 
 impl FromStr for ScheduleKind {
@@ -28,6 +32,8 @@ impl FromStr for ScheduleKind {
         match text {
             "steps" => Ok(Self::Steps),
             "one-cycle" => Ok(Self::OneCycle),
+            "cosine" => Ok(Self::Cosine),
+            "cyclic" => Ok(Self::Cyclic),
             _ => Err(ScheduleError(text.to_owned())),
         }
     }
@@ -38,6 +44,8 @@ impl fmt::Display for ScheduleKind {
         f.write_str(match self {
             Self::Steps => "steps",
             Self::OneCycle => "one-cycle",
+            Self::Cosine => "cosine",
+            Self::Cyclic => "cyclic",
         })
     }
 }
@@ -47,7 +55,7 @@ impl fmt::Display for ScheduleKind {
 pub struct Schedule {
     /// The shape.
     pub kind: ScheduleKind,
-    /// The first rate of [`ScheduleKind::Steps`], the peak of [`ScheduleKind::OneCycle`].
+    /// The first rate of steps and cosine, the peak of the others.
     pub rate: f64,
     /// Epochs in all.
     pub epochs: usize,
@@ -55,7 +63,8 @@ pub struct Schedule {
     pub milestones: Vec<usize>,
     /// The factor at each milestone.
     pub decay: f64,
-    /// The part of the training in which the rate rises; [`ScheduleKind::OneCycle`] only.
+    /// The part of the training in which the rate rises; [`ScheduleKind::OneCycle`] and
+    /// [`ScheduleKind::Cyclic`] only.
     pub warmup: f64,
 }
 
@@ -68,17 +77,26 @@ impl Schedule {
                 let passed = self.milestones.iter().filter(|m| epochs >= **m as f64).count();
                 self.rate * self.decay.powi(passed as i32)
             }
-            ScheduleKind::OneCycle => {
-                let done = epochs / self.epochs.max(1) as f64;
-                if done < self.warmup {
-                    self.rate * done / self.warmup
-                } else {
-                    let falling = ((done - self.warmup) / (1.0 - self.warmup)).min(1.0);
-                    self.rate * 0.5 * (1.0 + (PI * falling).cos())
-                }
-            }
+            ScheduleKind::OneCycle => self.cycle(epochs, self.warmup, cosine),
+            ScheduleKind::Cosine => self.cycle(epochs, 0.0, cosine),
+            ScheduleKind::Cyclic => self.cycle(epochs, self.warmup, |falling| 1.0 - falling),
         }
     }
+
+    /// Up along a line for the part `warmup` of the training, then down by `fall`.
+    fn cycle(&self, epochs: f64, warmup: f64, fall: impl Fn(f64) -> f64) -> f64 {
+        let done = epochs / self.epochs.max(1) as f64;
+        if done < warmup {
+            self.rate * done / warmup
+        } else {
+            self.rate * fall(((done - warmup) / (1.0 - warmup)).min(1.0))
+        }
+    }
+}
+
+/// From 1 to 0 along half a wave.
+fn cosine(falling: f64) -> f64 {
+    0.5 * (1.0 + (PI * falling).cos())
 }
 
 #[cfg(test)]
@@ -106,5 +124,16 @@ mod tests {
         assert!((cycle.at(22.0) - 0.1).abs() < 1e-12);
         assert!((cycle.at(66.0) - 0.05).abs() < 1e-12);
         assert!(cycle.at(110.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn cosine_only_falls_and_cyclic_falls_along_a_line() {
+        let (cosine, cyclic) = (schedule(ScheduleKind::Cosine), schedule(ScheduleKind::Cyclic));
+        for (epochs, falling, line) in
+            [(0.0, 0.1, 0.0), (11.0, 0.0975528, 0.05), (66.0, 0.0345492, 0.05), (110.0, 0.0, 0.0)]
+        {
+            assert!((cosine.at(epochs) - falling).abs() < 1e-6, "{epochs}");
+            assert!((cyclic.at(epochs) - line).abs() < 1e-12, "{epochs}");
+        }
     }
 }

@@ -45,15 +45,28 @@ impl Sgd {
     /// # Errors
     /// If libtorch fails.
     pub fn step(&mut self, network: &Network, loss: &Tensor, rate: f64) -> Result<(), TorchError> {
-        let parameters: Vec<_> = network.trained().collect();
-        let tensors: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| *tensor).collect();
+        let tensors: Vec<&Tensor> = network.trained().map(|(_, tensor)| tensor).collect();
         let gradients = Tensor::f_run_backward(&[loss], &tensors, false, false)?;
+        self.follow(network, &gradients, rate)
+    }
+
+    /// Moves every parameter of `network` that trains down its gradient; they come in the order of
+    /// [`Network::trained`].
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub fn follow(
+        &mut self,
+        network: &Network,
+        gradients: &[Tensor],
+        rate: f64,
+    ) -> Result<(), TorchError> {
         tch::no_grad(|| {
-            for ((parameter, tensor), gradient) in parameters.into_iter().zip(gradients) {
+            for ((parameter, tensor), gradient) in network.trained().zip(gradients) {
                 let norm = matches!(parameter.spec.role, Role::Scale | Role::Shift);
                 let decays = self.settings.decay_batch_norm || !norm;
                 let decay = if decays { self.settings.weight_decay } else { 0.0 };
-                let mut direction = self.direction(&parameter.name, tensor, &gradient, decay)?;
+                let mut direction = self.direction(&parameter.name, tensor, gradient, decay)?;
                 let change = direction.f_mul_scalar_(rate)?;
                 let _ = tensor.shallow_clone().f_sub_(&change)?;
             }

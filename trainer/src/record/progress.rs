@@ -50,6 +50,11 @@ impl Progress {
     pub fn line(&self, line: impl AsRef<str>) {
         self.0.println(line);
     }
+
+    /// Warns of something, above the bar where there is one.
+    pub fn warn(&self, line: impl AsRef<str>) {
+        self.0.suspend(|| tracing::warn!("{}", line.as_ref()));
+    }
 }
 
 impl Drop for Progress {

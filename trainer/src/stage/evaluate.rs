@@ -4,6 +4,7 @@ use rift_models::artifact::Accuracy;
 use rift_models::threat::AttackSpec;
 use tch::{Device, Tensor};
 
+use super::Stop;
 use crate::attack;
 use crate::data::ImageSet;
 use crate::network::{Mode, Network, TorchError, to_indices};
@@ -20,12 +21,14 @@ pub struct Plan<'a> {
     pub attack: Option<&'a AttackSpec>,
     /// Whether the adversarial images are kept.
     pub keep_images: bool,
+    /// Ends the evaluation early: there are fewer verdicts then.
+    pub stop: Option<&'a Stop>,
 }
 
 impl Plan<'_> {
     /// Everything in batches of 256, clean only.
     pub fn clean() -> Self {
-        Self { batch: 256, limit: None, attack: None, keep_images: false }
+        Self { batch: 256, limit: None, attack: None, keep_images: false, stop: None }
     }
 
     /// The number of images that it evaluates of a set.
@@ -57,7 +60,8 @@ impl Evaluation {
     }
 }
 
-/// Judges the images of `set` by `network`, in evaluation mode and `f32`.
+/// Judges the images of `set` by `network`, in evaluation mode and `f32`; the precision of the
+/// network steers the attack only.
 ///
 /// # Errors
 /// If libtorch fails.
@@ -69,7 +73,11 @@ pub fn evaluate(
 ) -> Result<Evaluation, TorchError> {
     let mut evaluation = Evaluation { clean: Vec::new(), robust: Vec::new(), images: None };
     let mut kept = Vec::new();
+    let exact = network.exact()?;
     for batch in set.batches(plan.batch, plan.limit) {
+        if plan.stop.is_some_and(|stop| stop.requested().is_some()) {
+            break;
+        }
         let batch = batch?;
         let labels = to_indices(&batch.labels)?;
         let correct = |classes: &[usize]| -> Vec<bool> {
@@ -83,7 +91,7 @@ pub fn evaluate(
                 kept.push(outcome.images.f_to_device(Device::Cpu)?);
             }
         } else {
-            let logits = tch::no_grad(|| network.forward(&batch.images, Mode::Eval))?;
+            let logits = tch::no_grad(|| exact.forward(&batch.images, Mode::Eval))?;
             let clean = correct(&attack::pgd::predictions(&logits)?);
             evaluation.robust.extend(&clean);
             evaluation.clean.extend(clean);

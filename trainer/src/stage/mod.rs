@@ -6,7 +6,8 @@ pub mod interpolate;
 pub mod mrc;
 mod probe;
 pub mod rift;
-mod state;
+mod step;
+mod stop;
 pub mod train;
 
 #[cfg(test)]
@@ -16,4 +17,9 @@ mod tests;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
 pub use probe::probe;
+pub use step::{
+    AverageSettings, AwpSettings, Moment, OnOverfitting, ProbeSettings, StepError, StepSettings,
+    Stepper,
+};
+pub use stop::Stop;
 pub use train::{Job, TrainError, Training};

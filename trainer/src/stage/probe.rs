@@ -9,7 +9,7 @@ use crate::network::{Mode, Network, TorchError, to_tensor, to_vec};
 /// Images in a probe.
 const IMAGES: usize = 32;
 
-/// The first images of `images`, at most 32, with the network's logits in evaluation mode;
+/// The first images of `images`, at most 32, with the network's logits in evaluation mode and `f32`;
 /// `checkpoint` is the digest of the file that holds the network.
 ///
 /// # Errors
@@ -22,6 +22,7 @@ pub fn probe(
     let n = images.len().min(IMAGES);
     let pixels = images.batch(0..n);
     let on_device = to_tensor(&pixels.clone().into_dyn(), network.device())?;
+    let network = network.exact()?;
     let logits = to_vec(&tch::no_grad(|| network.forward(&on_device, Mode::Eval))?)?;
     let classes = network.graph().classes;
     Ok(Probe {

@@ -8,12 +8,13 @@ use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::threat::AttackSpec;
 use tch::Device;
 
-use super::train::{BEST, LAST, METRICS, SETTINGS, STATE};
+use super::train::{BEST, DIVERGED, Every, LAST, METRICS, SETTINGS, STATE};
 use super::*;
 use crate::config::{Preset, SettingFlags, Settings};
 use crate::data::ImageSet;
 use crate::network::device;
 use crate::objective::Method;
+use crate::optim::ScheduleKind;
 use crate::record::{EpochMetrics, Progress};
 
 const DATA: &str = "synthetic:4x3x16x16,train=240,test=40";
@@ -51,13 +52,30 @@ fn job(settings: &Settings, run: &Path) -> Job {
 /// Trains `epochs` epochs, or all, in the run's folder.
 fn train(settings: &Settings, run: &Path, epochs: usize) -> Training {
     device::set_threads(Some(1));
-    let mut training = Training::open(job(settings, run), true).unwrap();
+    let mut training = open(settings, run);
     for _ in 0..epochs {
         if !training.is_finished() {
-            training.epoch(&Progress::hidden()).unwrap();
+            epoch(&mut training);
         }
     }
     training
+}
+
+fn open(settings: &Settings, run: &Path) -> Training {
+    Training::open(job(settings, run), true, Every::default()).unwrap()
+}
+
+fn epoch(training: &mut Training) {
+    assert!(training.epoch(&Progress::hidden(), &Stop::default()).unwrap().is_some());
+}
+
+/// Whether two runs wrote the same bytes.
+fn assert_same_weights(a: &Path, b: &Path) {
+    for file in [BEST, LAST] {
+        let [a, b] = [a, b].map(|run| std::fs::read(run.join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    assert_eq!(recorded(a), recorded(b));
 }
 
 /// What was recorded, but for the clock.
@@ -71,19 +89,58 @@ fn recorded(run: &Path) -> Vec<EpochMetrics> {
 fn a_resumed_training_ends_with_the_same_bits() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let settings = settings(Method::At);
-    train(&settings, whole.path(), 3).write_last().unwrap();
+    train(&settings, whole.path(), 3).finish().unwrap();
     for _ in 0..2 {
         train(&settings, parts.path(), 1);
     }
     // What a kill between the files of an epoch leaves: the metrics behind the state.
     std::fs::write(parts.path().join(METRICS), "").unwrap();
-    train(&settings, parts.path(), 1).write_last().unwrap();
-    for file in [BEST, LAST] {
-        let [a, b] = [&whole, &parts].map(|run| std::fs::read(run.path().join(file)).unwrap());
-        assert!(a == b, "{file} differs");
-    }
-    assert_eq!(recorded(whole.path()), recorded(parts.path()));
+    train(&settings, parts.path(), 1).finish().unwrap();
+    assert_same_weights(whole.path(), parts.path());
     assert_eq!(recorded(whole.path()).len(), 3);
+}
+
+#[test]
+fn a_training_stopped_after_every_step_ends_with_the_same_bits() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = Settings { epochs: 2, ..settings(Method::At) };
+    train(&settings, whole.path(), 2).finish().unwrap();
+    let mut stops = 0;
+    loop {
+        let mut training = open(&settings, parts.path());
+        if training.is_finished() {
+            training.finish().unwrap();
+            break;
+        }
+        let (before, stop) = (training.position().clone(), Stop::default());
+        let all_steps = before.step == training.loader().len();
+        if !all_steps || stops % 2 == 0 {
+            stop.request(15);
+        }
+        // Told to stop, it finishes the step under way, or begins to judge and leaves off.
+        let done = training.epoch(&Progress::hidden(), &stop).unwrap().is_some();
+        assert_eq!(done, stop.requested().is_none(), "{before}");
+        let step = if done { 0 } else { (before.step + 1).min(training.loader().len()) };
+        assert_eq!(training.position().step, step);
+        stops += 1;
+    }
+    assert!(stops >= 2 * open(&settings, parts.path()).loader().len(), "{stops}");
+    assert_same_weights(whole.path(), parts.path());
+}
+
+#[test]
+fn how_often_a_state_is_written_changes_nothing() {
+    let [seldom, often] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let settings = Settings { epochs: 1, ..settings(Method::At) };
+    train(&settings, seldom.path(), 1).finish().unwrap();
+    for every in [Every::Steps(1), Every::Time(std::time::Duration::ZERO)] {
+        let job = job(&settings, often.path());
+        let mut training = Training::open(job, false, every).unwrap();
+        epoch(&mut training);
+        training.finish().unwrap();
+        assert_same_weights(seldom.path(), often.path());
+        std::fs::remove_file(often.path().join(STATE)).unwrap();
+    }
 }
 
 #[test]
@@ -111,27 +168,91 @@ fn a_run_is_not_overwritten_and_not_mixed() {
     let run = tempfile::tempdir().unwrap();
     let settings = settings(Method::Standard);
     train(&settings, run.path(), 1);
-    let fresh = Training::open(job(&settings, run.path()), false).unwrap_err().to_string();
-    assert!(fresh.contains("after epoch 1 of 3") && fresh.contains("--resume"), "{fresh}");
-    let other = Settings { momentum: 0.5, ..settings.clone() };
-    let mixed = Training::open(job(&other, run.path()), true).unwrap_err().to_string();
+    let refused = |settings: &Settings, resume| {
+        let job = job(settings, run.path());
+        Training::open(job, resume, Every::default()).unwrap_err().to_string()
+    };
+    let fresh = refused(&settings, false);
+    assert!(fresh.contains("after epoch 1, of 3") && fresh.contains("--resume"), "{fresh}");
+    let other = Settings { momentum: 0.5, limit: Some(9), ..settings.clone() };
+    let mixed = refused(&other, true);
     assert!(mixed.contains("`momentum` = `0.9`, now it is `0.5`"), "{mixed}");
+    assert!(mixed.contains("`limit` = not set, now it is `9`"), "{mixed}");
     std::fs::write(run.path().join(STATE), b"half").unwrap();
-    assert!(Training::open(job(&settings, run.path()), true).is_err());
+    assert!(refused(&settings, true).contains("state of the training"));
     let names: Vec<PathBuf> =
         std::fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(names.len(), 4, "{BEST}, {STATE}, {METRICS}, {SETTINGS}: {names:?}");
 }
 
 #[test]
-fn a_diverging_training_says_so_and_leaves_no_state() {
+fn a_diverging_training_names_step_images_and_checkpoint() {
     let run = tempfile::tempdir().unwrap();
-    let settings = Settings { learning_rate: 1e30, ..settings(Method::Standard) };
+    // The first epoch goes well, and then the rate rises without bounds.
+    let settings = Settings {
+        schedule: ScheduleKind::Steps,
+        learning_rate: 0.01,
+        milestones: vec![1],
+        decay: 1e30,
+        ..settings(Method::Standard)
+    };
+    let mut training = train(&settings, run.path(), 1);
+    let state = std::fs::read(run.path().join(STATE)).unwrap();
+    let error = training.epoch(&Progress::hidden(), &Stop::default()).unwrap_err();
+    let TrainError::Diverged(found) = &error else { panic!("{error}") };
+    // The first step of the second epoch throws the weights away, the second one meets them.
+    assert_eq!((found.epoch, found.step), (2, 2), "{error}");
+    let batch = training.loader().epoch_from(1, 1).next().unwrap().unwrap();
+    assert_eq!(found.images, batch.indices);
+    let message = error.to_string();
+    for part in ["the loss is", "step 2 of epoch 2", "after epoch 1)", "and 24 more", STATE] {
+        assert!(message.contains(part), "`{part}`: {message}");
+    }
+    let report = std::fs::read_to_string(run.path().join(DIVERGED)).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["images"], serde_json::json!(batch.indices));
+    assert_eq!(std::fs::read(run.path().join(STATE)).unwrap(), state, "the good state stays");
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_not_saved() {
+    let run = tempfile::tempdir().unwrap();
+    let settings = Settings { learning_rate: 1e300, ..settings(Method::Standard) };
     device::set_threads(Some(1));
-    let mut training = Training::open(job(&settings, run.path()), false).unwrap();
-    let error = training.epoch(&Progress::hidden()).unwrap_err().to_string();
-    assert!(error.contains("diverged"), "{error}");
+    let mut training = Training::open(job(&settings, run.path()), false, Every::Steps(1)).unwrap();
+    let error = training.epoch(&Progress::hidden(), &Stop::default()).unwrap_err().to_string();
+    assert!(error.contains("step 1 of epoch 1"), "{error}");
+    assert!(error.contains("no checkpoint was written before"), "{error}");
     assert!(!run.path().join(STATE).exists() && !run.path().join(BEST).exists());
+}
+
+/// Makes a file's place one that cannot be written, as a full disk does.
+fn obstruct(run: &Path, file: &str) -> PathBuf {
+    let path = run.join(file);
+    let _ = std::fs::remove_file(&path);
+    std::fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn a_training_goes_on_until_it_can_write_again() {
+    let [whole, full] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let settings = settings(Method::Standard);
+    train(&settings, whole.path(), 3).finish().unwrap();
+    for file in [BEST, STATE] {
+        let run = full.path().join(file);
+        let mut training = train(&settings, &run, 0);
+        let obstacle = obstruct(&run, file);
+        epoch(&mut training);
+        epoch(&mut training);
+        assert_eq!(recorded(&run), [], "nothing counts on what is not there");
+        assert!(training.finish().is_err(), "the end is not reached without the files");
+        std::fs::remove_dir(obstacle).unwrap();
+        epoch(&mut training);
+        training.finish().unwrap();
+        assert_same_weights(whole.path(), &run);
+        assert!(open(&settings, &run).is_finished());
+    }
 }
 
 #[test]
@@ -141,7 +262,8 @@ fn evaluation_does_not_depend_on_the_batch() {
     let set = job(&settings(Method::At), run.path()).validation;
     let spec = AttackSpec { steps: 3, ..AttackSpec::paper() };
     let [large, small] = [64, 7].map(|batch| {
-        let plan = Plan { batch, attack: Some(&spec), limit: Some(50), keep_images: true };
+        let plan =
+            Plan { batch, attack: Some(&spec), limit: Some(50), keep_images: true, stop: None };
         evaluate(training.network(), &set, &plan, &Progress::hidden()).unwrap()
     });
     assert_eq!(large.clean, small.clean);

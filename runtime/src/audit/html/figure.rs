@@ -88,12 +88,12 @@ pub(super) fn waterfall(report: &AuditReport) -> String {
             text,
             "<tr><td>{}{}</td><td class=\"n\">{} of {}{late}</td><td class=\"n\">{after:.2} %</td>\
              <td class=\"bars\"><i class=\"robust\" style=\"width:{after:.2}%\"></i><i class=\"taken\" \
-             style=\"width:{taken:.2}%\"></i></td><td class=\"n\">{:.1} s</td></tr>",
+             style=\"width:{taken:.2}%\"></i></td><td class=\"n\">{}</td></tr>",
             escape(&attack.name),
             escape(&eps),
             attack.broken,
             attack.attacked,
-            attack.seconds
+            attack.seconds.map_or_else(String::new, |seconds| format!("{seconds:.1} s"))
         );
     }
     text.push_str("</table>");

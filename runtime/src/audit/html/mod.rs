@@ -288,9 +288,9 @@ fn made(report: &AuditReport) -> String {
         rows.push((
             "Attack",
             format!(
-                "{}<br>{:.1} s, {} gradients, {} forward passes",
+                "{}<br>{}{} gradients, {} forward passes",
                 escape(&describe(attack, report)),
-                attack.seconds,
+                attack.seconds.map_or_else(String::new, |seconds| format!("{seconds:.1} s, ")),
                 attack.gradients,
                 attack.forwards
             ),

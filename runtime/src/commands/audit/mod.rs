@@ -1,6 +1,9 @@
 //! `rift-runtime audit` and `rift-runtime audit-merge`.
 
+mod certify;
 mod flags;
+pub(crate) mod interrupt;
+mod keep;
 pub(crate) mod merge;
 mod output;
 mod replay;
@@ -15,9 +18,13 @@ use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_runtime::attack::gradient::{Attacker, GradientError, Graphs};
-use rift_runtime::audit::{AuditError, Keep, Measured, Plan, check_data, html, measure, report};
+use rift_runtime::audit::state::State;
+use rift_runtime::audit::{
+    AuditError, Keep, Measured, Plan, Step, Watch, check_data, html, measure, report,
+};
 use rift_runtime::session::Classifier;
 
+use self::certify::CertifyArgs;
 use self::flags::{Gate, ThreatArgs, duration, fraction};
 use self::replay::Replay;
 use self::shard::Part;
@@ -55,6 +62,15 @@ pub(crate) struct AuditArgs {
     /// Stop after this time (`90s`, `30m`, `2h`) and say what was not reached
     #[arg(long, value_name = "TIME", env = "RIFT_TIME_BUDGET", value_parser = duration)]
     time_budget: Option<Duration>,
+    /// Keep what is done in this file as it is done; the same command goes on from it after a kill,
+    /// and removes it at the end [default: with --json, the report's path and `.state`]
+    #[arg(long, value_name = "PATH", env = "RIFT_STATE")]
+    state: Option<PathBuf>,
+    /// Leave out of the report what a clock says, so that equal audits give the same bytes
+    #[arg(long, env = "RIFT_NO_TIMING", value_parser = clap::builder::FalseyValueParser::new())]
+    no_timing: bool,
+    #[command(flatten)]
+    certify: CertifyArgs,
     /// Write the report as JSON, every image included
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
@@ -81,61 +97,101 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
     let started = Instant::now();
-    for path in args.json.iter().chain(&args.html).chain(&args.save_adversarial) {
+    let state = keep::path(args.state.as_deref(), args.json.as_deref());
+    for path in args.json.iter().chain(&args.html).chain(&args.save_adversarial).chain(&state) {
         files::check_writable(path)?;
     }
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
     let of_report = replay.as_ref().map(|replay| PathBuf::from(&replay.report.model.path));
     let model = args.model.clone().or(of_report).context("no MODEL is given")?;
     let classifier = open(&model, global)?;
+    let (data, path) = open_data(args, replay.as_ref())?;
+    check_data(&classifier, &data)?;
+    let plan = plan(args, replay.as_ref(), (&classifier, &data), started)?;
+    let request = AuditRequest {
+        data: path.display().to_string(),
+        limit: args.limit.or(replay.as_ref().and_then(|replay| replay.request.limit)),
+        eps: plan.eps.clone(),
+        attacks: serde_json::to_value(&plan.methods)?,
+        early_stop: plan.early_stop,
+        smoothing: plan.smoothing.as_ref().map(serde_json::to_value).transpose()?,
+    };
+    let shard = match &replay {
+        Some(replay) => replay.report.shard,
+        None => args.shard.map(|part| part.shard(data.len())),
+    };
+    let graphs = graphs(&classifier, &plan, &model)?;
+    let identity = keep::identity((&classifier, &data), &plan, &request, shard)?;
+    let state = state.map(|path| State::open(&path, &identity)).transpose()?;
+    let measured = attack(args, global, (&classifier, &data, &graphs), &plan, state.as_ref())?;
+    let mut report = report::report(&classifier, &data, &plan, &measured);
+    (report.request, report.shard) = (Some(request), shard);
+    if args.no_timing {
+        report::forget_times(&mut report);
+    }
+    write(args, (&classifier, &data), &measured, &report)?;
+    out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
+    keep::close(state, &report, out)?;
+    verdict(args, replay.as_ref(), &report, out)
+}
+
+/// What is to be done, checked.
+fn plan(
+    args: &AuditArgs,
+    replay: Option<&Replay>,
+    (classifier, data): (&Classifier, &Dataset),
+    started: Instant,
+) -> anyhow::Result<Plan> {
     let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
     let eps = args.threat.eps(trained)?;
     let methods = args.threat.methods(&eps)?;
-    let (data, path) = open_data(args, replay.as_ref())?;
-    check_data(&classifier, &data)?;
-    let options = args.spread.options();
+    let smoothing = args.certify.smoothing()?;
+    let batch = args.spread.options().batch;
     let keep = match (&args.save_adversarial, &args.html) {
         (Some(_), _) => Keep::All,
         (None, Some(_)) => Keep::First(AMONG),
         (None, None) => Keep::First(0),
     };
-    let plan = match &replay {
-        Some(replay) => replay.plan((&classifier, &data), options.batch, keep)?,
+    let plan = match replay {
+        Some(replay) => replay.plan((classifier, data), batch, keep)?,
         None => Plan {
             norm: args.threat.norm(trained),
             eps,
             methods,
             seed: args.threat.seed,
             early_stop: !args.threat.no_early_stop,
-            batch: options.batch,
+            batch,
             keep,
             until: args.time_budget.map(|budget| started + budget),
             rows: args.shard.map_or(0..data.len(), |part| part.rows(data.len())),
+            smoothing,
         },
     };
     plan.validate(classifier.input().iter().product())
         .context("impossible attack (pixels lie in [0, 1]: 8 grey levels are written `8/255`)")?;
-    let graphs = graphs(&classifier, &plan, &model)?;
-    let mut attackers = Attacker::several(&classifier, &graphs, &options, plan.rows.len())?;
+    Ok(plan)
+}
+
+/// Runs the audit, stopping in order when a signal asks for it.
+fn attack(
+    args: &AuditArgs,
+    global: &Global,
+    (classifier, data, graphs): (&Classifier, &Dataset, &Graphs),
+    plan: &Plan,
+    state: Option<&State>,
+) -> anyhow::Result<Measured> {
+    let options = args.spread.options();
+    let mut attackers = Attacker::several(classifier, graphs, &options, plan.rows.len())?;
+    let stop = interrupt::listen()?;
     let bar = output::Bar::new(global.quiet);
-    let measured =
-        measure(&mut attackers, &data, &plan, &|name, done, of| bar.tell(name, done, of))?;
+    let progress = |step: Step<'_>| bar.tell(step);
+    let watch = Watch { progress: Some(&progress), state, stop: Some(stop.flag()) };
+    let measured = measure(&mut attackers, data, plan, &watch);
     bar.finish();
-    let mut report = report::report(&classifier, &data, &plan, &measured);
-    report.request = Some(AuditRequest {
-        data: path.display().to_string(),
-        limit: args.limit.or(replay.as_ref().and_then(|replay| replay.request.limit)),
-        eps: plan.eps.clone(),
-        attacks: serde_json::to_value(&plan.methods)?,
-        early_stop: plan.early_stop,
-    });
-    report.shard = match &replay {
-        Some(replay) => replay.report.shard,
-        None => args.shard.map(|part| part.shard(data.len())),
-    };
-    write(args, (&classifier, &data), &measured, &report)?;
-    out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
-    verdict(args, replay.as_ref(), &report, out)
+    match measured {
+        Err(AuditError::Interrupted) => Err(stop.stopped(state).into()),
+        measured => Ok(measured?),
+    }
 }
 
 fn open_data(args: &AuditArgs, replay: Option<&Replay>) -> anyhow::Result<(Dataset, PathBuf)> {

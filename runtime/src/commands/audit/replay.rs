@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use rift_models::artifact::{AuditReport, AuditRequest, read_json};
+use rift_models::artifact::{AuditReport, AuditRequest, CertifiedSample, read_json};
 use rift_models::dataset::{Dataset, Split};
 use rift_runtime::attack::method::Method;
+use rift_runtime::audit::smoothing::Smoothing;
 use rift_runtime::audit::{Keep, Plan};
 use rift_runtime::session::Classifier;
 
@@ -65,7 +66,13 @@ impl Replay {
             keep,
             until: None,
             rows,
+            smoothing: self.smoothing()?,
         })
+    }
+
+    fn smoothing(&self) -> anyhow::Result<Option<Smoothing>> {
+        let smoothing = self.request.smoothing.clone().map(serde_json::from_value).transpose();
+        smoothing.with_context(|| format!("unknown smoothing in `{}`", self.path.display()))
     }
 
     /// How many images came out otherwise, and where the first report and this one differ beside.
@@ -82,8 +89,14 @@ impl Replay {
             (counts(then) != counts(now), "attacks"),
             (then.curve != now.curve, "curve"),
             (then.robust_accuracy != now.robust_accuracy, "robust accuracy"),
+            (votes(then) != votes(now), "certificate"),
             (then.warnings != now.warnings, "warnings"),
         ];
         (images, differ.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect())
     }
+}
+
+/// What was proven of each image.
+fn votes(report: &AuditReport) -> Option<&[CertifiedSample]> {
+    report.certified.as_ref().map(|certificate| certificate.samples.as_slice())
 }

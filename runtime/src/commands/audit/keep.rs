@@ -1,0 +1,86 @@
+//! Where an audit's state is kept, and of which audit it is.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rift_models::artifact::{AuditReport, AuditRequest, Shard};
+use rift_models::dataset::Dataset;
+use rift_runtime::audit::state::State;
+use rift_runtime::audit::{Keep, Plan, report};
+use rift_runtime::session::Classifier;
+use serde_json::{Value, json};
+
+/// Where it is asked to be, or beside the report; nowhere if the report goes to a device.
+pub(super) fn path(state: Option<&Path>, json: Option<&Path>) -> Option<PathBuf> {
+    let beside = || {
+        let json = json.filter(|path| !path.exists() || path.is_file())?;
+        let mut name = json.file_name()?.to_owned();
+        name.push(".state");
+        Some(json.with_file_name(name))
+    };
+    state.map(Path::to_owned).or_else(beside)
+}
+
+/// All that two runs must have in common for one to go on where the other stopped; how the work is
+/// spread, and for how long, is no part of it.
+pub(super) fn identity(
+    (classifier, data): (&Classifier, &Dataset),
+    plan: &Plan,
+    request: &AuditRequest,
+    shard: Option<Shard>,
+) -> anyhow::Result<Value> {
+    let mut settings = serde_json::to_value(request)?;
+    if let Some(settings) = settings.as_object_mut() {
+        // The same images may lie elsewhere.
+        settings.remove("data");
+        settings.insert("norm".to_owned(), serde_json::to_value(plan.norm)?);
+        settings.insert("seed".to_owned(), json!(plan.seed));
+    }
+    let kept = match plan.keep {
+        Keep::All => json!("all"),
+        Keep::First(many) => json!(many),
+    };
+    Ok(json!({
+        "model": classifier.digest().to_string(),
+        "data": [data.digest.to_string(), data.split.to_string()],
+        "settings": settings,
+        "part": shard,
+        "versions": [report::PROGRAM, classifier.library().version(), report::PROVIDER],
+        "outputs": kept,
+    }))
+}
+
+/// Removes the state of an audit that is over; keeps it where the time was up, since the same command
+/// then goes on.
+pub(super) fn close(
+    state: Option<State>,
+    report: &AuditReport,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let Some(state) = state else { return Ok(()) };
+    let unreached = report.attacks.iter().any(|attack| attack.unreached > 0)
+        || report.certified.as_ref().is_some_and(|certificate| certificate.unreached > 0);
+    if unreached {
+        writeln!(out, "state     the same command goes on from {}", state.path().display())?;
+    } else {
+        state.remove()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_lies_beside_the_report_unless_told_otherwise() {
+        let path = |state: Option<&str>, json: Option<&str>| {
+            let path = path(state.map(Path::new), json.map(Path::new));
+            path.map(|path| path.display().to_string())
+        };
+        assert_eq!(path(None, Some("runs/audit.json")).unwrap(), "runs/audit.json.state");
+        assert_eq!(path(Some("s"), Some("runs/audit.json")).unwrap(), "s");
+        assert_eq!(path(None, None), None);
+        assert_eq!(path(None, Some("/dev/null")), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! What an epoch came to.
+
+use super::{TrainError, Training};
+use crate::record::{EpochMetrics, Progress};
+use crate::stage::{Plan, Stop, evaluate};
+
+impl Training {
+    /// Judges the network at the end of an epoch; nothing if it was told to stop on the way.
+    pub(super) fn judge(&self, stop: &Stop) -> Result<Option<EpochMetrics>, TrainError> {
+        let settings = &self.job.settings;
+        let attack = settings.validation_attack();
+        let adversarial = settings.method.is_adversarial();
+        let plan = Plan {
+            limit: Some(settings.validation_limit),
+            attack: adversarial.then_some(&attack),
+            stop: Some(stop),
+            ..Plan::clean()
+        };
+        let judged = evaluate(self.shipped(), &self.job.validation, &plan, &Progress::hidden())?;
+        if judged.clean.len() < plan.images(&self.job.validation) {
+            return Ok(None);
+        }
+        let position = &self.position;
+        Ok(Some(EpochMetrics {
+            epoch: position.epochs + 1,
+            learning_rate: position.rate,
+            train_loss: position.mean_loss(),
+            train_accuracy: position.accuracy(),
+            validation_n: judged.clean.len(),
+            validation_clean: judged.clean_accuracy().correct,
+            validation_robust: adversarial.then(|| judged.robust_accuracy().correct),
+            best: false,
+            seconds: 0.0,
+        }))
+    }
+}
