@@ -119,6 +119,8 @@ impl Search<'_> {
             ranked.push((won, (start.error - mark.error) / bytes, layer));
         }
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1)));
+        // One layer is always left: a model without any on integers is the float model.
+        ranked.pop();
         let mut names = fixed.clone();
         for (won, _, layer) in ranked {
             tracing::info!("`{}` in float wins {:.3} points a kilobyte", layer.name, won * 1e3);

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what tests say with them, they expect")]
 
+mod deploy;
 mod export;
+mod figures;
 mod fixture;
 mod kill;
 mod parity;

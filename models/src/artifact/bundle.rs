@@ -16,7 +16,7 @@ pub struct Bundle {
     /// What it says of itself.
     pub card: Card,
     /// Keeps the folder of an archive as long as anybody has the bundle.
-    unpacked: Option<Arc<TempDir>>,
+    _unpacked: Option<Arc<TempDir>>,
 }
 
 /// A bundle that cannot be used.
@@ -111,7 +111,7 @@ impl Bundle {
             let found = card.format;
             return Err(BundleError::Format { path: path.display().to_string(), found });
         }
-        Ok(Self { path: folder.to_owned(), card, unpacked })
+        Ok(Self { path: folder.to_owned(), card, _unpacked: unpacked })
     }
 
     /// The model's path.
