@@ -1,12 +1,16 @@
 # `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
 
-.PHONY: help setup build demo test check bench check-dependencies
+.PHONY: help setup setup-openvino build demo test check bench gpu check-dependencies
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
 
 setup: ## the native libraries, as wheels, in .venv
 	@./setup.sh
+
+setup-openvino: setup ## ONNX Runtime with OpenVINO in .openvino, for `--provider openvino`
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+	    --target .openvino -r requirements-openvino.txt
 
 build: setup ## the three programs, optimised, in target/release
 	cargo build --release --workspace --bins
@@ -24,8 +28,17 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
 
-bench: build ## images per second, beside PyTorch where `tests/peers/setup.sh` has run
+bench: build ## images per second beside PyTorch; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
 	@python3 tests/bench/bench.py
+	@python3 tests/bench/training.py
+	@if [ -n "$(CHECKPOINT)" ]; then \
+	    .peers/bin/python tests/bench/attack.py "$(CHECKPOINT)" "$(BUNDLE)" --data "$(DATA)"; \
+	else \
+	    echo "skipped: PGD beside torchattacks, for which CHECKPOINT=, BUNDLE= and DATA= are needed"; \
+	fi
+
+gpu: setup ## dist-gpu: for a machine with an NVIDIA GPU and PyTorch 2.11; DATA=… for CIFAR-10
+	@gpu/pack.sh
 
 check-dependencies: ## licences and advisories, by cargo-deny
 	@cargo deny --version >/dev/null 2>&1 || { \

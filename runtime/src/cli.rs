@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use rift_runtime::session::SessionOptions;
+use rift_models::artifact::Reading;
+use rift_runtime::session::{Engine, Precision, PrecisionError, Provider, SessionOptions};
 
 use crate::commands::{Answer, audit, bench, classify, gradient, info};
 
@@ -51,23 +52,93 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+/// Where sessions compute.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// ONNX Runtime's execution provider: cpu, openvino (`make setup-openvino`), cuda or xnnpack
+    #[arg(long, value_name = "NAME", env = "RIFT_PROVIDER", default_value = "cpu")]
+    provider: Provider,
+    /// The numbers of gradients: float32, or bf16 with openvino; images are always judged in float32
+    #[arg(long, value_name = "NAME", env = "RIFT_PRECISION", default_value = "float32")]
+    precision: Precision,
+}
+
+impl EngineArgs {
+    /// As the library takes it.
+    pub(crate) fn engine(self) -> Result<Engine, PrecisionError> {
+        Engine::new(self.provider, self.precision)
+    }
+}
+
+/// What a user adds to a model's file, where the file does not say it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReadingArgs {
+    /// The output that holds the logits [default: the only one, else `logits`]
+    #[arg(long, value_name = "NAME", env = "RIFT_OUTPUT")]
+    output: Option<String>,
+    /// The model takes (S x pixel - mean) / std of pixels in [0, 1] [default: 1]
+    #[arg(long, value_name = "S", env = "RIFT_SCALE")]
+    scale: Option<f32>,
+    /// What is subtracted after --scale, for all channels or each: `0.485,0.456,0.406` [default: 0]
+    #[arg(
+        long,
+        value_name = "MEAN",
+        env = "RIFT_MEAN",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    mean: Vec<f32>,
+    /// What the rest is divided by, for all channels or each: `0.229,0.224,0.225` [default: 1]
+    #[arg(long, value_name = "STD", env = "RIFT_STD", value_delimiter = ',')]
+    std: Vec<f32>,
+    /// Height and width of images, for models that leave them free [default: the data's, else 224x224]
+    #[arg(long, value_name = "HxW", env = "RIFT_SIZE", value_parser = size)]
+    size: Option<[usize; 2]>,
+}
+
+impl ReadingArgs {
+    /// As the library takes it.
+    pub(crate) fn reading(&self, resize: bool) -> Reading {
+        Reading {
+            output: self.output.clone(),
+            scale: self.scale,
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            size: self.size,
+            resize,
+        }
+    }
+}
+
+/// `224` or `240x320`: height, then width.
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let side = |text: &str| text.trim().parse().ok().filter(|side| (1..=16_384).contains(side));
+    match (side(height), side(width)) {
+        (Some(height), Some(width)) => Ok([height, width]),
+        _ => Err("expected height and width such as `240x320`, or `224` for both".to_owned()),
+    }
+}
+
 /// How work is spread over the machine; no result depends on it.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Spread {
     /// Threads, each with a session of its own [default: one a core]
     #[arg(long, value_name = "N", env = "RIFT_THREADS", value_parser = up_to_1024)]
     threads: Option<usize>,
-    /// Images that go through a session at once
-    #[arg(long, value_name = "N", env = "RIFT_BATCH_SIZE", default_value = "16",
-          value_parser = up_to_1024)]
-    batch_size: usize,
+    /// Images that go through a session at once [default: 16; audit: what is fastest in a short trial]
+    #[arg(long, value_name = "N", env = "RIFT_BATCH_SIZE", value_parser = up_to_1024)]
+    pub(crate) batch_size: Option<usize>,
 }
 
 impl Spread {
     /// The options for sessions.
     pub(crate) fn options(self) -> SessionOptions {
         let default = SessionOptions::default();
-        SessionOptions { threads: self.threads.unwrap_or(default.threads), batch: self.batch_size }
+        SessionOptions {
+            threads: self.threads.unwrap_or(default.threads),
+            batch: self.batch_size.unwrap_or(default.batch),
+        }
     }
 }
 

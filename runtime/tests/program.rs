@@ -1,6 +1,8 @@
 //! The program from outside: what it prints, what it writes, how it ends.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
+mod engines;
+mod inputs;
 mod long_runs;
 mod small_models;
 
@@ -148,6 +150,9 @@ fn an_audit_is_the_same_for_any_batch_and_threads() {
     }
     let (a, b) = (report(&place.path("a.json")), report(&place.path("b.json")));
     assert_eq!(a.samples, b.samples);
+    // Without a word about the batch, one is found by trying.
+    assert_eq!(place.run(&audit(&["--json", "c.json"])).code, 0);
+    assert_eq!(report(&place.path("c.json")).samples, a.samples);
     assert_eq!((a.n, a.samples.len()), (24, 24));
     assert_eq!(a.model.digest, b.model.digest);
     assert!(a.warnings.iter().any(|w| w.contains("bare file")), "{:?}", a.warnings);

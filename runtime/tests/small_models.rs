@@ -62,7 +62,26 @@ fn finish(mut builder: GraphBuilder, features: &str, width: usize, end: Option<&
 
 /// Two convolutions, an average, a linear layer; optionally a last operator.
 pub(crate) fn conv_net(end: Option<&str>) -> Model {
-    let (mut builder, mut value) = begin();
+    let (mut builder, image) = begin();
+    let features = conv_features(&mut builder, image);
+    finish(builder, &features, 12 * 16, end)
+}
+
+/// The network of [`conv_net`] behind an input of its own, which `front` makes pixels of.
+pub(crate) fn conv_net_behind(
+    element: DataType,
+    dims: &[Dim],
+    front: impl FnOnce(&mut GraphBuilder, String) -> String,
+) -> Model {
+    let mut builder = GraphBuilder::new("small", 17);
+    let image = builder.input("image", element, dims).unwrap();
+    let pixels = front(&mut builder, image);
+    let features = conv_features(&mut builder, pixels);
+    finish(builder, &features, 12 * 16, None)
+}
+
+fn conv_features(builder: &mut GraphBuilder, pixels: String) -> String {
+    let mut value = pixels;
     for (seed, from, to) in [(2, INPUT[0], 8), (3, 8, 12)] {
         let weight = numbers(seed, to * from * 9, 0.6);
         let weight = Array4::from_shape_vec((to, from, 3, 3), weight).unwrap();
@@ -75,8 +94,7 @@ pub(crate) fn conv_net(end: Option<&str>) -> Model {
     let settings =
         vec![attribute::ints("kernel_shape", &[2, 2]), attribute::ints("strides", &[2, 2])];
     let pooled = builder.node("AveragePool", &[&value], settings);
-    let flat = builder.node("Flatten", &[&pooled], vec![]);
-    finish(builder, &flat, 12 * 16, end)
+    builder.node("Flatten", &[&pooled], vec![])
 }
 
 /// One linear layer on the pixels.

@@ -6,6 +6,8 @@
     reason = "a test says what it expects with `unwrap`, and what it found"
 )]
 
+mod objectives;
+
 use rift_tests::golden::{self, Golden, relative_error};
 use rift_trainer::network::{Mode, Network, input_gradient, to_array, to_tensor};
 use tch::{Device, Tensor};

@@ -1,10 +1,11 @@
 """Exports torchvision's families with random weights, and the gradients that autograd finds.
 
-    .peers/bin/python tests/peers/export_torchvision.py OUT [--exporter dynamo] [--only resnet50,swin_t]
+    .peers/bin/python tests/peers/export_torchvision.py OUT [--exporter dynamo|zoo] [--only resnet50,…]
 
 For each family OUT/NAME.onnx is written, and OUT/NAME.npz with `x` (float32, one image), `cotangent`
 (float32, 1 x 1000), `gradient` (float64 arithmetic, the reference) and `gradient_float32`, PyTorch's
-own in float32.
+own in float32. `zoo` writes files as the ONNX model zoo has them: operator set 9, one image, weights
+listed among the inputs, batch normalisations not folded.
 
 A ReLU whose input is zero but for rounding has one gradient or another depending on the order of a
 sum, and a large network has millions. So images are drawn until PyTorch's own float32, by oneDNN
@@ -113,7 +114,13 @@ def export(model, x: np.ndarray, path: pathlib.Path, exporter: str, opset: int |
     names = {"input_names": ["input"], "output_names": ["logits"], "opset_version": opset}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if exporter == "torchscript":
+        if exporter == "zoo":
+            names["opset_version"] = 9
+            old = {"keep_initializers_as_inputs": True, "do_constant_folding": False}
+            sample = (sample[0][:1],)
+            training = torch.onnx.TrainingMode.PRESERVE
+            torch.onnx.export(model, sample, path, dynamo=False, training=training, **old, **names)
+        elif exporter == "torchscript":
             axes = {"input": {0: "N"}, "logits": {0: "N"}}
             torch.onnx.export(model, sample, path, dynamo=False, dynamic_axes=axes, **names)
         else:
@@ -133,7 +140,7 @@ def export(model, x: np.ndarray, path: pathlib.Path, exporter: str, opset: int |
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--exporter", choices=["torchscript", "dynamo"], default="torchscript")
+    parser.add_argument("--exporter", choices=["torchscript", "dynamo", "zoo"], default="torchscript")
     parser.add_argument("--opset", type=int, help="default: the exporter's own")
     parser.add_argument("--only", help="names, separated by commas")
     args = parser.parse_args()

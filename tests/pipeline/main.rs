@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
+mod methods;
 mod real;
 mod stages;
 mod synthetic;

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
 mod audit;
+mod gpu_steps;
 mod resume;

@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Train a network, adversarially by default.
     Train(Box<commands::train::TrainArgs>),
+    /// List the settings that a training may start from, or print one.
+    Presets(commands::presets::PresetsArgs),
     /// Measure how much robustness hangs on each module.
     ///
     /// Measures on the first 2,000 images of the split, unless `--limit` says otherwise.
@@ -47,6 +49,10 @@ pub enum Command {
     Import(commands::import::ImportArgs),
     /// Measure clean and robust accuracy of a checkpoint.
     Eval(commands::eval::EvalArgs),
+    /// Check that a device computes what it should.
+    ///
+    /// Everything that a training is made of, against float64 on the processor.
+    Check(commands::check::CheckArgs),
     /// Measure how fast this machine trains.
     Bench(commands::bench::BenchArgs),
 }
@@ -59,12 +65,14 @@ impl Command {
     pub fn run(self) -> anyhow::Result<std::process::ExitCode> {
         match self {
             Self::Train(args) => commands::train::run(&args),
+            Self::Presets(args) => commands::presets::run(&args),
             Self::Mrc(args) => commands::mrc::run(&args),
             Self::Finetune(args) => commands::finetune::run(&args),
             Self::Interpolate(args) => commands::interpolate::run(&args),
             Self::Rift(args) => commands::rift::run(&args),
             Self::Import(args) => commands::import::run(&args),
             Self::Eval(args) => commands::eval::run(&args),
+            Self::Check(args) => commands::check::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
         }
     }

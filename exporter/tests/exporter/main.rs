@@ -6,6 +6,7 @@ mod deploy;
 mod export;
 mod figures;
 mod fixture;
+mod gradient;
 mod kill;
 mod parity;
 mod quantize;

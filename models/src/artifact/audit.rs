@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Certificate, Digest, Interval};
+use super::{Accuracy, Certificate, Digest, Interval, Reading};
 use crate::threat::{Epsilon, Norm};
 
 /// The result of one attack, run over the images that were still robust before it.
@@ -62,6 +62,10 @@ pub struct SampleResult {
     /// Whether the first gradient at this image was 0 or not finite.
     #[serde(default, skip_serializing_if = "is_false")]
     pub blind: bool,
+    /// The classes that the model whose gradients were followed gives the image as it is and as the
+    /// attacks left it, where that is another than the model attacked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<[usize; 2]>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -72,6 +76,21 @@ fn is_zero(count: &usize) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// The model whose gradients an attack on another followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwinResult {
+    /// The path as given.
+    pub path: String,
+    /// The digest of its ONNX file.
+    pub digest: Digest,
+    /// Its accuracy on the images as they are.
+    pub clean: Accuracy,
+    /// Its accuracy on the images as the attacks on the served model left them: broken where that
+    /// was, the last attempt where not.
+    pub adversarial: Accuracy,
 }
 
 /// What an audit was asked to do: enough to do it again.
@@ -89,6 +108,12 @@ pub struct AuditRequest {
     pub attacks: serde_json::Value,
     /// Whether a broken image leaves at once.
     pub early_stop: bool,
+    /// How the model was read where its file does not say.
+    #[serde(default, skip_serializing_if = "Reading::is_empty")]
+    pub reading: Reading,
+    /// The path of the model whose gradients were followed, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradients_from: Option<String>,
     /// How the smoothed classifier was certified, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoothing: Option<serde_json::Value>,
@@ -141,6 +166,12 @@ pub struct RuntimeIdentity {
     pub onnxruntime: String,
     /// The execution provider.
     pub provider: String,
+    /// The file of ONNX Runtime's library, where the provider is not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
+    /// The precision of the gradients, where it is not float32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steering: Option<String>,
     /// The instruction set extensions of this machine that matter to speed.
     pub instruction_set: Vec<String>,
     /// The seed of every draw.
@@ -186,6 +217,9 @@ pub struct AuditReport {
     pub samples: Vec<SampleResult>,
     /// The model.
     pub model: ModelIdentity,
+    /// The model whose gradients were followed, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<TwinResult>,
     /// The runtime.
     pub runtime: RuntimeIdentity,
     /// What was asked for.

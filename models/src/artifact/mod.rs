@@ -19,6 +19,7 @@ mod lineage;
 mod mrc;
 mod probe;
 mod quantization;
+mod reading;
 pub mod sweep;
 pub mod tensors;
 
@@ -27,7 +28,7 @@ pub use apply::{ApplyError, LoadReport};
 pub use archive::ArchiveError;
 pub use audit::{
     AttackResult, AuditReport, AuditRequest, CurvePoint, ModelIdentity, RuntimeIdentity,
-    SampleResult, Shard, Threat,
+    SampleResult, Shard, Threat, TwinResult,
 };
 pub use bundle::{Bundle, BundleError};
 pub use card::{Card, CardMetric, Optimized, Parity};
@@ -39,6 +40,7 @@ pub use lineage::Lineage;
 pub use mrc::{MrcReport, MrcRow};
 pub use probe::{Probe, ProbeError};
 pub use quantization::{ActivationFormat, Calibration, Pair, Quantization, WeightFormat};
+pub use reading::Reading;
 pub use sweep::{PairedTest, SweepPoint, SweepReport};
 pub use tensors::{TensorFileError, TensorMap};
 

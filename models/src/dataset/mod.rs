@@ -29,6 +29,7 @@ mod part;
 mod picture;
 mod pixels;
 mod recognise;
+mod resize;
 #[cfg(test)]
 mod shared_data_tests;
 mod split;

@@ -1,8 +1,9 @@
 //! Archives `.npz`, and the pairs of `.npy` files that CIFAR-10-C and CIFAR-100-C are published in.
 //!
 //! An archive `.npz` holds `x`, either uint8 N×H×W×C (or N×H×W, grey) or float32 N×C×H×W in [0, 1],
-//! and `y`, integers of any type, optionally `classes`, strings. It is one labelled part and serves
-//! any split; a folder with `train.npz` and `test.npz` has two.
+//! and `y`, integers of any type, optionally `classes`, strings. In published sets of generated
+//! images, such as those of Wang et al. 2023, they are called `image` and `label`. It is one labelled
+//! part and serves any split; a folder with `train.npz` and `test.npz` has two.
 //!
 //! In CIFAR-10-C's folder `<corruption>.npy` holds images like `x` and `labels.npy` the labels of
 //! each of them: give the path of one corruption. Class names are those of CIFAR where the file is
@@ -168,9 +169,10 @@ fn archive(path: &Path) -> Result<Part, DatasetError> {
     let missing = || {
         let mut found: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
         found.sort();
-        DatasetError::content(path, "arrays `x` and `y`", found.join(", "))
+        let expected = "arrays `x` and `y`, or `image` and `label`";
+        DatasetError::content(path, expected, found.join(", "))
     };
-    let y = array("y")?.ok_or_else(missing)?;
+    let y = either(&mut array, ["y", "label"])?.ok_or_else(missing)?;
     let named = match array("classes")? {
         Some(classes) => {
             Some(classes.strings().filter(|names| !names.is_empty()).ok_or_else(|| {
@@ -180,10 +182,22 @@ fn archive(path: &Path) -> Result<Part, DatasetError> {
         None => None,
     };
     let y = labels_of(path, &y, named.as_ref().map_or(MOST_CLASSES, Vec::len))?;
-    let x = Images::new(path, array("x")?.ok_or_else(missing)?)?;
+    let x = either(&mut array, ["x", "image"])?.ok_or_else(missing)?;
+    let x = Images::new(path, x)?;
     let numbered = || class_names::numbered(y.iter().max().map_or(0, |most| most + 1));
     let classes = named.unwrap_or_else(numbered);
     part(path, x, y, classes)
+}
+
+/// The array of the first of these names that is there.
+fn either(
+    array: &mut impl FnMut(&str) -> Result<Option<Npy>, DatasetError>,
+    [name, other]: [&str; 2],
+) -> Result<Option<Npy>, DatasetError> {
+    Ok(match array(name)? {
+        Some(found) => Some(found),
+        None => array(other)?,
+    })
 }
 
 fn part(
@@ -319,6 +333,11 @@ mod tests {
             let stored: Vec<u8> = bytes.iter().copied().collect();
             assert_eq!(stored, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
         }
+        // As published sets of generated images name them.
+        let [(_, x), (_, y), _] = arrays.clone();
+        npz(folder.path(), "generated.npz", &[("image", x), ("label", y)]);
+        let generated = open(&folder.path().join("generated.npz"), Split::Test).unwrap();
+        assert_eq!((generated.labels.as_slice(), generated.input()), (&[1, 0][..], [3, 1, 2]));
         npz(folder.path(), "train.npz", &arrays);
         assert!(open(folder.path(), Split::Test).unwrap_err().to_string().contains("`test.npz`"));
     }
@@ -375,7 +394,8 @@ mod tests {
         );
         fails(npy("|O", "(2,)", &[0]), y(&[0, 0]), "a NumPy header with a plain type");
         npz(folder.path(), "a.npz", &[("images", x())]);
-        assert!(failure(folder.path()).contains("expected arrays `x` and `y`, found `images.npy`"));
+        let expected = "expected arrays `x` and `y`, or `image` and `label`, found `images.npy`";
+        assert!(failure(folder.path()).contains(expected));
         add(folder.path(), "a.npz", b"PK\x03\x04 and nothing else");
         assert!(failure(folder.path()).contains("cannot read the archive `"));
     }

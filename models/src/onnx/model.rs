@@ -7,7 +7,7 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::proto::{GraphProto, ModelProto, StringStringEntryProto};
+use super::proto::{GraphProto, ModelProto, StringStringEntryProto, ValueInfoProto};
 use super::{AttributeError, GraphError, TensorError, check, wire};
 use crate::artifact::Digest;
 use crate::artifact::atomic::{self, AtomicError};
@@ -138,6 +138,23 @@ impl Model {
     /// The file's content; the same model gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.proto.encode_to_vec()
+    }
+
+    /// The file's content with these values as outputs too.
+    ///
+    /// Two encoded messages in a row are one, whose lists are those of both, so the weights are copied
+    /// once and not twice.
+    pub fn to_bytes_exposing<'a>(&self, values: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let declare =
+            |name: &str| ValueInfoProto { name: Some(name.to_owned()), ..Default::default() };
+        let output = values.into_iter().map(declare).collect();
+        let graph = Some(GraphProto { output, ..Default::default() });
+        let more = ModelProto { graph, ..Default::default() };
+        let mut bytes = Vec::with_capacity(self.proto.encoded_len() + more.encoded_len());
+        // Encoding fails only where a buffer is full, and a vector grows.
+        let _ = self.proto.encode(&mut bytes);
+        let _ = more.encode(&mut bytes);
+        bytes
     }
 
     /// Writes the model, whole or not at all.

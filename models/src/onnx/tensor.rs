@@ -256,7 +256,8 @@ pub fn load_integers(tensor: &TensorProto) -> Result<Vec<i64>, TensorError> {
 /// Stores an array under `name`, as raw bytes in standard order.
 pub fn store<T: Element, D: Dimension>(name: &str, array: &ArrayRef<T, D>) -> TensorProto {
     let mut raw = Vec::with_capacity(array.len() * T::SIZE);
-    for value in array {
+    // An array knows better how to lay itself out than an iterator over it.
+    for value in array.as_standard_layout().as_slice().unwrap_or_default() {
         value.push_raw(&mut raw);
     }
     TensorProto {

@@ -2,6 +2,9 @@
 
 use rift_models::threat::{NoiseKey, Norm, noise};
 
+/// What rounding may add to a distance, in pixel units: some hundredths of a percent of a grey level.
+const SLACK: f32 = 1e-6;
+
 /// The ball of radius `eps` around one image, within the box of all images.
 ///
 /// All arithmetic is in float32 and in a fixed order, the same as the trainer's, so that both walk
@@ -73,6 +76,33 @@ impl Ball<'_> {
         }
     }
 
+    /// Moves `image` to numbers k / `levels`, of which the centre must be made.
+    ///
+    /// That is the nearest such image, but where it would leave the ball and `image` does not: for
+    /// L∞ then the nearest in the ball, for L2 the nearest to a perturbation that is made smaller
+    /// until the ball holds it.
+    pub fn snap(&self, image: &mut [f32], levels: f32) {
+        let is_inside = self.distance(image) <= self.eps + SLACK;
+        let exact: Vec<f32> = image.to_vec();
+        let nearest = |value: f32| (value * levels).round().clamp(0.0, levels);
+        let reach = (self.eps * levels + SLACK * levels).floor();
+        for (value, centre) in image.iter_mut().zip(self.centre) {
+            let mut step = nearest(*value);
+            if is_inside && self.norm == Norm::Linf {
+                let centre = nearest(*centre);
+                step = step.clamp(centre - reach, centre + reach);
+            }
+            *value = step / levels;
+        }
+        let mut scale = 1.0;
+        while is_inside && self.distance(image) > self.eps + SLACK {
+            scale *= 0.99 * (self.eps / self.distance(image)).min(1.0);
+            for ((value, exact), centre) in image.iter_mut().zip(&exact).zip(self.centre) {
+                *value = nearest(centre + scale * (exact - centre)) / levels;
+            }
+        }
+    }
+
     /// The norm of the perturbation that leads from the centre to `image`.
     pub fn distance(&self, image: &[f32]) -> f32 {
         self.norm.of(image.iter().zip(self.centre).map(|(value, centre)| value - centre))
@@ -118,6 +148,35 @@ mod tests {
             ball.step(&mut image, &[3.0, 4.0], 0.05);
         }
         assert!((ball.distance(&image) - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn whole_numbers_are_the_nearest_in_the_ball() {
+        let centre: Vec<f32> = (0..240).map(|i| (i % 256) as f32 / 255.0).collect();
+        // 7.65 levels: 8 of them would be outside, though 7.6 is nearer to 8.
+        for (norm, eps) in [(Norm::Linf, 8.0 / 255.0), (Norm::Linf, 0.03), (Norm::L2, 0.1)] {
+            let ball = Ball { norm, eps, centre: &centre };
+            let mut image = vec![0.0; centre.len()];
+            ball.random_start(&NoiseKey { seed: 3, attack: "pgd", restart: 0 }, 0, &mut image);
+            ball.step(&mut image, &centre, 1.0);
+            let exact = image.clone();
+            ball.snap(&mut image, 255.0);
+            assert!(ball.distance(&image) <= eps + SLACK, "{norm} {}", ball.distance(&image));
+            assert!(ball.distance(&image) > 0.8 * eps, "{norm} {}", ball.distance(&image));
+            for (value, exact) in image.iter().zip(&exact) {
+                let step = value * 255.0;
+                assert!((step - step.round()).abs() < 1e-4, "{step}");
+                assert!((value - exact).abs() <= 1.0 / 255.0);
+            }
+            let again = image.clone();
+            ball.snap(&mut image, 255.0);
+            assert_eq!(image, again);
+        }
+        // What was outside is only rounded.
+        let ball = Ball { norm: Norm::Linf, eps: 0.0, centre: &[0.0] };
+        let mut outside = [0.5];
+        ball.snap(&mut outside, 255.0);
+        assert_eq!(outside, [128.0 / 255.0]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use ndarray::{Array2, ArrayView4};
 use rift_models::onnx::Model;
 
 use super::oracle::{Gradient, Oracle, OracleError};
-use crate::autodiff::{self, AutodiffError, Head};
+use crate::autodiff::{self, AutodiffError, Form, Head, Interface};
 use crate::session::trace::{Trace, TraceError};
-use crate::session::{Classifier, SessionError, Worker};
+use crate::session::{Classifier, Precision, Provider, SessionError, Worker};
 
 /// A classifier that cannot be differentiated.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +24,28 @@ pub enum GradientError {
     Missing(Head),
 }
 
+/// What is known of the values inside a classifier, for images of the size that it takes.
+fn measured(classifier: &Classifier) -> Result<(Trace, Interface), GradientError> {
+    let environment = classifier.library().environment();
+    let trace = Trace::measure_at(environment, classifier.model(), Some(&classifier.dims()))?;
+    Ok((trace, classifier.interface()?))
+}
+
+/// The fastest form where the classifier's sessions compute.
+fn form(classifier: &Classifier) -> Form {
+    match classifier.engine().provider() {
+        Provider::OpenVino => Form::Convolutions,
+        Provider::Cpu | Provider::Cuda | Provider::Xnnpack => Form::Mixed,
+    }
+}
+
 /// Says whether the classifier can be differentiated.
 ///
 /// # Errors
 /// As [`loss_gradient`], which does more.
 pub fn support(classifier: &Classifier) -> Result<(), GradientError> {
-    let trace = Trace::measure(classifier.library().environment(), classifier.model())?;
-    Ok(autodiff::support(classifier.model(), &trace)?)
+    let (trace, interface) = measured(classifier)?;
+    Ok(autodiff::support_at(classifier.model(), &trace, &interface)?)
 }
 
 /// The classifier with the cross-entropy of `labels` and its gradient by the image.
@@ -38,8 +53,14 @@ pub fn support(classifier: &Classifier) -> Result<(), GradientError> {
 /// # Errors
 /// If an operator between image and logits has no rule; all of them are named.
 pub fn loss_gradient(classifier: &Classifier) -> Result<Model, GradientError> {
-    let trace = Trace::measure(classifier.library().environment(), classifier.model())?;
-    Ok(autodiff::loss_gradient(classifier.model(), &trace, Head::CrossEntropy)?)
+    let (trace, interface) = measured(classifier)?;
+    let head = Head::CrossEntropy;
+    Ok(autodiff::loss_gradient_at(
+        classifier.model(),
+        &trace,
+        &interface,
+        (head, form(classifier)),
+    )?)
 }
 
 /// The classifier with the product of `cotangent` and its Jacobian.
@@ -47,8 +68,8 @@ pub fn loss_gradient(classifier: &Classifier) -> Result<Model, GradientError> {
 /// # Errors
 /// As [`loss_gradient`].
 pub fn vector_jacobian(classifier: &Classifier) -> Result<Model, GradientError> {
-    let trace = Trace::measure(classifier.library().environment(), classifier.model())?;
-    Ok(autodiff::vector_jacobian(classifier.model(), &trace)?)
+    let (trace, interface) = measured(classifier)?;
+    Ok(autodiff::vector_jacobian_at(classifier.model(), &trace, &interface, Form::default())?)
 }
 
 /// Gradient graphs of one classifier, a loss each.
@@ -65,19 +86,18 @@ impl Graphs {
         heads: impl IntoIterator<Item = Head>,
     ) -> Result<Self, GradientError> {
         let mut graphs = BTreeMap::new();
-        let mut trace = None;
+        let mut known = None;
+        let form = form(classifier);
         for head in heads {
             if graphs.contains_key(&head) {
                 continue;
             }
-            let trace = match &mut trace {
-                Some(trace) => trace,
-                none => none.insert(Trace::measure(
-                    classifier.library().environment(),
-                    classifier.model(),
-                )?),
+            let (trace, interface) = match &mut known {
+                Some(known) => known,
+                none => none.insert(measured(classifier)?),
             };
-            let graph = autodiff::loss_gradient(classifier.model(), trace, head)?;
+            let graph =
+                autodiff::loss_gradient_at(classifier.model(), trace, interface, (head, form))?;
             graphs.insert(head, graph.to_bytes());
         }
         Ok(Self(graphs))
@@ -89,6 +109,8 @@ impl Graphs {
 pub struct Attacker<'c> {
     worker: Worker,
     classifier: &'c Classifier,
+    /// What the graphs were made from.
+    source: &'c Classifier,
     graphs: &'c Graphs,
     head: Option<Head>,
 }
@@ -103,7 +125,28 @@ impl<'c> Attacker<'c> {
         graphs: &'c Graphs,
         batch: usize,
     ) -> Result<Self, SessionError> {
-        Ok(Self { worker: Worker::new(classifier, batch)?, classifier, graphs, head: None })
+        let worker = Worker::new(classifier, batch)?;
+        Ok(Self { worker, classifier, source: classifier, graphs, head: None })
+    }
+
+    /// The attacker with graphs that were made from `twin` rather than from the classifier.
+    pub fn steered_by(mut self, twin: &'c Classifier) -> Self {
+        self.source = twin;
+        self.head = None;
+        self
+    }
+
+    /// Asks about this many images at once, unless the model insists on a number.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.worker.set_batch(batch);
+    }
+
+    /// Follows the first of the losses, if there is one.
+    pub(super) fn follow_any(&mut self) -> Result<bool, OracleError> {
+        match self.graphs.0.keys().next().copied() {
+            Some(head) => self.follow(head).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// As many as `threads` says, but no more than there is work of `n` images for.
@@ -116,13 +159,29 @@ impl<'c> Attacker<'c> {
         options: &crate::session::SessionOptions,
         n: usize,
     ) -> Result<Vec<Self>, SessionError> {
-        let useful = n.div_ceil(options.batch.max(1)).max(1);
+        let useful = n.div_ceil(classifier.batch(options.batch)).max(1);
         let one = |_| Self::new(classifier, graphs, options.batch);
         (0..options.threads.clamp(1, useful)).map(one).collect()
     }
 }
 
 impl Oracle for Attacker<'_> {
+    fn doubt(&self) -> f32 {
+        if !std::ptr::eq(self.source, self.classifier) {
+            // What a twin says of an image says nothing about the served model.
+            return f32::INFINITY;
+        }
+        match self.source.engine().steering() {
+            Precision::Float32 => 1e-4,
+            // bfloat16 has 8 bits, of which some are lost on the way.
+            Precision::Bf16 => 0.05,
+        }
+    }
+
+    fn levels(&self) -> Option<f32> {
+        self.classifier.levels()
+    }
+
     fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError> {
         Ok(self.worker.logits(images)?)
     }
@@ -131,7 +190,7 @@ impl Oracle for Attacker<'_> {
         if self.head != Some(head) {
             let graph = self.graphs.0.get(&head).ok_or(GradientError::Missing(head))?;
             self.head = None;
-            self.worker.set_gradient(self.classifier, graph)?;
+            self.worker.set_gradient(self.source, graph)?;
             self.head = Some(head);
         }
         Ok(())

@@ -10,6 +10,7 @@ pub mod method;
 pub mod oracle;
 pub mod pgd;
 pub mod square;
+pub mod trial;
 pub mod walk;
 
 #[cfg(test)]

@@ -24,6 +24,20 @@ pub struct Gradient {
 /// An answer about an image must depend on that image alone: not on its place in the batch, nor on
 /// the others in it.
 pub trait Oracle {
+    /// Up to what margin, relative to the logits' size, those of a gradient pass may hide that the
+    /// served model misclassifies an image, and call for a look at its own.
+    ///
+    /// The two passes are usually the same function; in float32 they differ by some 1e-6.
+    fn doubt(&self) -> f32 {
+        1e-4
+    }
+
+    /// How many steps lie between a black and a white pixel, where the model takes whole numbers;
+    /// an image between two steps cannot be given to it.
+    fn levels(&self) -> Option<f32> {
+        None
+    }
+
     /// The logits of the model that is served, by which alone an image is judged.
     ///
     /// # Shapes

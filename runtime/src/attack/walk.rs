@@ -3,7 +3,12 @@
 //! Every image is walked by itself: its path depends on the image, the attack's settings and the
 //! noise of its index, and on nothing else. A batch only carries several images through the model at
 //! once; when one is done, the next takes its place, so batches stay full to the end.
+//!
+//! Where the model takes whole numbers, every image is one that it can be given: a walk goes where it
+//! likes, but what the model is asked about, differentiated at and broken by is the nearest image of
+//! whole numbers within the ball.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -14,12 +19,6 @@ use rift_models::threat::Norm;
 use super::ball::Ball;
 use super::oracle::{Oracle, OracleError, margin, prediction};
 use crate::autodiff::Head;
-
-/// Below this margin, relative to the logits' size, those of a gradient pass call for a look at the
-/// served model's own.
-///
-/// The two passes are the same function; in float32 they differ by some 1e-6 of the logits' size.
-const DOUBT: f32 = 1e-4;
 
 /// The images under attack.
 pub trait Samples: Sync {
@@ -167,7 +166,8 @@ pub struct Outcome {
 /// A walk with what is counted beside it.
 struct Carried<W> {
     walk: W,
-    norm: Norm,
+    reach: (Norm, f32),
+    levels: Option<f32>,
     centre: Vec<f32>,
     label: usize,
     outcome: Outcome,
@@ -176,16 +176,30 @@ struct Carried<W> {
 }
 
 impl<W: Walk> Carried<W> {
-    fn distance(&self) -> f32 {
-        let ball = Ball { norm: self.norm, eps: 0.0, centre: &self.centre };
-        ball.distance(self.walk.image())
+    fn ball(&self) -> Ball<'_> {
+        Ball { norm: self.reach.0, eps: self.reach.1, centre: &self.centre }
+    }
+
+    /// The image about which the walk asks, as the model can be given it.
+    fn image(&self) -> Cow<'_, [f32]> {
+        let Some(levels) = self.levels else { return Cow::Borrowed(self.walk.image()) };
+        let mut image = self.walk.image().to_vec();
+        self.ball().snap(&mut image, levels);
+        Cow::Owned(image)
+    }
+
+    /// Whether `distance` is in the attack's reach; whole numbers are there but for rounding.
+    fn reaches(&self, distance: f32) -> bool {
+        let eps = self.reach.1;
+        distance <= if self.levels.is_some() { eps * (1.0 + 1e-6) } else { eps }
     }
 
     /// What became of the image, once the walk is over.
     fn close(mut self) -> Outcome {
         if !self.outcome.broken {
-            self.outcome.distance = self.distance();
-            self.outcome.image = self.walk.image().to_vec();
+            let image = self.image().into_owned();
+            self.outcome.distance = self.ball().distance(&image);
+            self.outcome.image = image;
         }
         self.outcome
     }
@@ -218,11 +232,12 @@ impl Carrier {
         if let Some(head) = attack.head() {
             oracle.follow(head)?;
         }
+        let levels = oracle.levels();
         let (mut walking, mut waiting) = (Vec::new(), Vec::new());
         while !queue.is_late() {
             while walking.len() < self.batch && waiting.len() < self.batch {
                 let Some(index) = queue.take() else { break };
-                let carried = self.begin(attack, samples, index);
+                let carried = self.begin(attack, (samples, levels), index);
                 sort(carried, &mut walking, &mut waiting, &mut finished);
             }
             let moved = if waiting.len() >= self.batch
@@ -246,11 +261,17 @@ impl Carrier {
     fn begin<A: Attack>(
         &self,
         attack: &A,
-        samples: &impl Samples,
+        (samples, levels): (&impl Samples, Option<f32>),
         index: usize,
     ) -> Carried<A::Walk> {
         let mut centre = vec![0.0; self.input.iter().product()];
         samples.copy(index, &mut centre);
+        if let Some(levels) = levels {
+            // What the model is given of the image as it is.
+            for value in &mut centre {
+                *value = (*value * levels).round().clamp(0.0, levels) / levels;
+            }
+        }
         let label = samples.label(index);
         let others = ranked(&samples.logits(index), label);
         let walk = attack.begin(Subject { index, label, centre: centre.clone(), others });
@@ -264,8 +285,8 @@ impl Carrier {
             forwards: 0,
             blind: false,
         };
-        let norm = attack.reach().0;
-        Carried { walk, norm, centre, label, outcome, held: None }
+        let reach = attack.reach();
+        Carried { walk, reach, levels, centre, label, outcome, held: None }
     }
 
     /// One gradient for each.
@@ -283,6 +304,7 @@ impl Carrier {
         let aims: Vec<(usize, bool)> = carried.iter().map(aim).collect();
         let targets: Vec<usize> = aims.iter().map(|(target, _)| *target).collect();
         let answer = oracle.gradient(&images.view(), &labels, &targets)?;
+        let doubt = oracle.doubt();
         for (n, one) in carried.iter_mut().enumerate() {
             let slopes: Vec<f32> = answer.gradient.index_axis(Axis(0), n).iter().copied().collect();
             if one.outcome.gradients == 0 {
@@ -290,7 +312,7 @@ impl Carrier {
                 one.outcome.blind = !is_finite || slopes.iter().all(|slope| *slope == 0.0);
             }
             one.outcome.gradients += 1;
-            if aims[n].1 && !is_clearly_right(&answer.logits.row(n), one.label) {
+            if aims[n].1 && !is_clearly_right(&answer.logits.row(n), one.label, doubt) {
                 one.held = Some((answer.losses[n], slopes));
             } else {
                 one.walk.learn(answer.losses[n], &slopes, false);
@@ -307,19 +329,19 @@ impl Carrier {
         mut carried: Vec<Carried<A::Walk>>,
     ) -> Result<Vec<Carried<A::Walk>>, OracleError> {
         let logits = oracle.logits(&self.stack(&carried).view())?;
-        let eps = attack.reach().1;
         for (one, logits) in carried.iter_mut().zip(logits.rows()) {
             one.outcome.forwards += 1;
             let prediction = prediction(&logits);
             let mut is_broken = prediction != one.label;
             if is_broken {
-                let distance = one.distance();
-                is_broken = attack.stays_within() || distance <= eps;
+                let image = one.image().into_owned();
+                let distance = one.ball().distance(&image);
+                is_broken = attack.stays_within() || one.reaches(distance);
                 if is_broken {
                     one.outcome.broken = true;
                     one.outcome.prediction = prediction;
                     one.outcome.distance = distance;
-                    one.outcome.image = one.walk.image().to_vec();
+                    one.outcome.image = image;
                 }
             }
             match one.held.take() {
@@ -335,7 +357,7 @@ impl Carrier {
         let [c, h, w] = self.input;
         let mut images = Array4::zeros((carried.len(), c, h, w));
         for (one, mut image) in carried.iter().zip(images.outer_iter_mut()) {
-            for (to, from) in image.iter_mut().zip(one.walk.image()) {
+            for (to, from) in image.iter_mut().zip(one.image().iter()) {
                 *to = *from;
             }
         }
@@ -370,10 +392,10 @@ fn ranked(logits: &ArrayView1<f32>, label: usize) -> Vec<usize> {
     others
 }
 
-/// Whether rounding cannot make this a misclassification; never of logits that are not numbers.
-fn is_clearly_right(logits: &ArrayView1<f32>, label: usize) -> bool {
+/// Whether this is no misclassification to the served model either; never of logits that are not numbers.
+fn is_clearly_right(logits: &ArrayView1<f32>, label: usize, doubt: f32) -> bool {
     let size = logits.iter().fold(1.0, |size: f32, logit| size.max(logit.abs()));
-    margin(logits, label) > DOUBT * size
+    margin(logits, label) > doubt * size
 }
 
 /// Images held in memory, with their labels and logits.

@@ -104,9 +104,11 @@ fn difference(a: &AuditReport, b: &AuditReport) -> Option<&'static str> {
         let runtime = report.runtime.clone();
         (runtime.program, runtime.onnxruntime, runtime.provider, runtime.seed)
     };
+    let twin = |report: &AuditReport| report.twin.as_ref().map(|twin| twin.digest.clone());
     let whole = |report: &AuditReport| report.shard.map(|shard| (shard.of, shard.total));
     [
         (a.model != b.model, "models or data"),
+        (twin(a) != twin(b), "models that gave the gradients"),
         (a.threat != b.threat, "threat models"),
         (a.request != b.request || names(a) != names(b), "attacks"),
         (a.split != b.split, "splits"),
@@ -162,6 +164,13 @@ fn recount(whole: &mut AuditReport) {
     for point in &mut whole.curve {
         let of_eps = whole.attacks.iter().rev().find(|a| a.eps.as_ref() == Some(&point.eps));
         point.robust = of_eps.map_or(clean, |attack| attack.robust);
+    }
+    if let Some(twin) = &mut whole.twin {
+        let right = |which: usize| {
+            let samples = whole.samples.iter();
+            samples.filter(|s| s.twin.is_some_and(|classes| classes[which] == s.label)).count()
+        };
+        (twin.clean, twin.adversarial) = (Accuracy::new(right(0), n), Accuracy::new(right(1), n));
     }
     let robust = Accuracy::new(left, n);
     whole.n = n;

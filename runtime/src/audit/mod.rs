@@ -20,10 +20,12 @@ pub mod state;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod twin;
 mod watch;
 
 pub use merge::{MergeError, merge};
 pub use plan::{AuditError, Keep, Plan, check_data};
 pub use runner::{Ballot, Fate, Measured, Stage, measure};
 pub use summary::{counted, is_counted, warnings};
+pub use twin::{check_twin, judge_twin};
 pub use watch::{Progress, Step, Watch};

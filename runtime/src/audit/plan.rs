@@ -76,13 +76,22 @@ pub enum AuditError {
     Gradient(#[from] GradientError),
     /// The images do not fit the model.
     #[error(
-        "the model takes images of {expected:?} (channels, height, width), the data has {found:?}"
+        "the model takes images of {expected:?} (channels, height, width), the data has {found:?}{}",
+        remedy(*expected, *found)
     )]
     Input {
         /// What the model takes.
         expected: [usize; 3],
         /// What the data has.
         found: [usize; 3],
+    },
+    /// The model whose gradients are to be followed is no twin of the one attacked.
+    #[error("the gradients are from a model of {found}, expected as the one attacked {expected}")]
+    Twin {
+        /// What the model attacked takes and knows.
+        expected: String,
+        /// What the other takes and knows.
+        found: String,
     },
     /// The data has classes that the model does not know.
     #[error("the model knows {classes} classes, image {index} of the data has label {label}")]
@@ -103,6 +112,16 @@ pub enum AuditError {
     /// Whoever looks on has stopped it.
     #[error("the audit was stopped")]
     Interrupted,
+}
+
+/// What would make images of `found` fit.
+fn remedy(expected: [usize; 3], found: [usize; 3]) -> String {
+    if expected[0] == found[0] {
+        let [_, height, width] = expected;
+        format!(": `--resize` makes them {height}x{width}")
+    } else {
+        format!(": it would need images of {} channels", expected[0])
+    }
 }
 
 impl Plan {

@@ -13,12 +13,10 @@ use super::certificate::certificate;
 use super::{Measured, Plan, Stage, summary};
 use crate::attack::method::Method;
 use crate::attack::pgd::PgdLoss;
-use crate::session::Classifier;
+use crate::session::{Classifier, Precision, Provider};
 
 /// Program and version.
 pub const PROGRAM: &str = concat!("rift-runtime ", env!("CARGO_PKG_VERSION"));
-/// The execution provider that all sessions run on.
-pub const PROVIDER: &str = "CPUExecutionProvider";
 
 /// Puts what was found into the form that is written; what was asked for and which part of an audit
 /// it is are the caller's to add.
@@ -28,6 +26,8 @@ pub fn report(
     plan: &Plan,
     measured: &Measured,
 ) -> AuditReport {
+    let engine = classifier.engine();
+    let library = || classifier.library().path().display().to_string();
     let mut report = AuditReport {
         format: AuditReport::FORMAT,
         clean_accuracy: measured.clean.fraction,
@@ -49,10 +49,14 @@ pub fn report(
         runtime: RuntimeIdentity {
             program: PROGRAM.to_owned(),
             onnxruntime: classifier.library().version(),
-            provider: PROVIDER.to_owned(),
+            provider: engine.provider().name().to_owned(),
+            library: (engine.provider() != Provider::Cpu).then(library),
+            steering: (engine.steering() != Precision::Float32)
+                .then(|| engine.steering().to_string()),
             instruction_set: instruction_set(),
             seed: plan.seed,
         },
+        twin: None,
         request: None,
         shard: None,
         certified: certificate(data, plan, measured),
@@ -137,6 +141,7 @@ fn samples(data: &Dataset, plan: &Plan, measured: &Measured) -> Vec<SampleResult
             broken_by: by_itself.or(stage.map(|stage| stage.method.name())).map(str::to_owned),
             broken_at: stage.and_then(|stage| one_of(plan, &stage.eps)),
             blind: fate.is_some_and(|fate| fate.blind),
+            twin: None,
         }
     };
     each.map(result).collect()
@@ -184,6 +189,11 @@ pub fn table(report: &AuditReport, data: &str) -> String {
         row("at", format!("{:<9} {}", point.eps, point.robust));
     }
     row("robust", accuracy(report.robust_accuracy, report.interval).to_string());
+    if let Some(twin) = &report.twin {
+        let name = format!("{} (sha256 {})", twin.path, twin.digest.short());
+        row("gradients", format!("from {name}"));
+        row("", format!("which is right on {} of the same images", twin.adversarial));
+    }
     for attack in &report.attacks {
         let name = describe(attack, report);
         row("attack", format!("{name}: {} of {} broken", attack.broken, attack.attacked));

@@ -3,6 +3,7 @@
 use rift_models::onnx::{DataType, Dim, GraphBuilder, GraphIndex, Model};
 
 use super::error::AutodiffError;
+use super::form::Form;
 use super::forward::Forward;
 use super::head::Head;
 use super::interface::Interface;
@@ -21,10 +22,10 @@ use crate::session::trace::Trace;
 /// # Errors
 /// If the model is no classifier or an operator on the way has no rule; then all of them are listed.
 pub fn loss_gradient(model: &Model, trace: &Trace, head: Head) -> Result<Model, AutodiffError> {
-    loss_gradient_at(model, trace, &Interface::of(model)?, head)
+    loss_gradient_at(model, trace, &Interface::of(model)?, (head, Form::default()))
 }
 
-/// As [`loss_gradient`], of the logits that `interface` names.
+/// As [`loss_gradient`], of the logits that `interface` names, in that form.
 ///
 /// # Errors
 /// As [`loss_gradient`].
@@ -32,9 +33,9 @@ pub fn loss_gradient_at(
     model: &Model,
     trace: &Trace,
     interface: &Interface,
-    head: Head,
+    (head, form): (Head, Form),
 ) -> Result<Model, AutodiffError> {
-    extend(&Forward::of(model, trace, interface.clone())?, |forward, builder| {
+    extend((&Forward::of(model, trace, interface.clone())?, form), |forward, builder| {
         let loss = head.append(&forward.interface, forward.classes, builder)?;
         builder.node_making("loss", "Identity", &[&loss.loss], vec![])?;
         builder.output("loss", DataType::Float, &forward.interface.dims[..1]);
@@ -52,10 +53,10 @@ pub fn loss_gradient_at(
 /// # Errors
 /// If the model is no classifier or an operator on the way has no rule; then all of them are listed.
 pub fn vector_jacobian(model: &Model, trace: &Trace) -> Result<Model, AutodiffError> {
-    vector_jacobian_at(model, trace, &Interface::of(model)?)
+    vector_jacobian_at(model, trace, &Interface::of(model)?, Form::default())
 }
 
-/// As [`vector_jacobian`], of the logits that `interface` names.
+/// As [`vector_jacobian`], of the logits that `interface` names, in that form.
 ///
 /// # Errors
 /// As [`vector_jacobian`].
@@ -63,8 +64,9 @@ pub fn vector_jacobian_at(
     model: &Model,
     trace: &Trace,
     interface: &Interface,
+    form: Form,
 ) -> Result<Model, AutodiffError> {
-    extend(&Forward::of(model, trace, interface.clone())?, |forward, builder| {
+    extend((&Forward::of(model, trace, interface.clone())?, form), |forward, builder| {
         let dims = [forward.interface.dims[0].clone(), Dim::Fixed(forward.classes)];
         Ok(builder.input("cotangent", DataType::Float, &dims)?)
     })
@@ -72,7 +74,7 @@ pub fn vector_jacobian_at(
 
 /// The model up to its logits, what `seed` appends to give the logits' gradient, and the reverse.
 fn extend(
-    forward: &Forward,
+    (forward, form): (&Forward, Form),
     seed: impl FnOnce(&Forward, &mut GraphBuilder) -> Result<String, AutodiffError>,
 ) -> Result<Model, AutodiffError> {
     let index = GraphIndex::new(&forward.model)?;
@@ -80,7 +82,7 @@ fn extend(
     let mut builder = GraphBuilder::extending(forward.model.clone());
     let mut tape = Tape::default();
     tape.contribute("logits", seed(forward, &mut builder)?);
-    reverse(forward, &index, &path, (&mut tape, &mut builder))?;
+    reverse((forward, form), &index, &path, (&mut tape, &mut builder))?;
     let input = &forward.interface.input;
     let gradient = tape.total(input, &mut builder).ok_or_else(|| AutodiffError::NoPath {
         input: input.clone(),
@@ -93,7 +95,7 @@ fn extend(
 
 /// Walks back over the path; every rule returns contributions and the tape adds them.
 fn reverse(
-    forward: &Forward,
+    (forward, form): (&Forward, Form),
     index: &GraphIndex<'_>,
     path: &Path<'_>,
     (tape, builder): (&mut Tape, &mut GraphBuilder),
@@ -101,7 +103,8 @@ fn reverse(
     let opset = forward.model.opset();
     for (position, rule) in path.nodes.iter().rev() {
         let node = &index.nodes()[*position];
-        let view = View { node, index, trace: &forward.trace, opset, active: &path.active };
+        let (trace, active) = (&forward.trace, &path.active);
+        let view = View { node, index, trace, opset, active, form };
         let gradients: Vec<Option<String>> =
             node.output.iter().map(|v| tape.total(v, builder)).collect();
         let contributions = match (rule.backward, gradients.as_slice()) {

@@ -14,6 +14,7 @@
 mod build;
 mod emit;
 mod error;
+mod form;
 mod forward;
 mod head;
 mod interface;
@@ -29,7 +30,8 @@ mod tests;
 
 pub use build::{loss_gradient, loss_gradient_at, vector_jacobian, vector_jacobian_at};
 pub use error::{AutodiffError, Unsupported};
+pub use form::Form;
 pub use head::Head;
 pub use interface::{Interface, Layout, Logits};
 pub use registry::operators;
-pub use support::support;
+pub use support::{support, support_at};

@@ -7,6 +7,7 @@ use rift_models::onnx::proto::{NodeProto, TensorProto};
 use rift_models::onnx::{Attributes, DataType, GraphBuilder, GraphIndex};
 
 use super::error::{Refusal, Unsupported};
+use super::form::Form;
 use crate::session::trace::{Length, Trace};
 
 /// How one operator is differentiated.
@@ -50,6 +51,8 @@ pub(super) struct View<'a> {
     pub(super) opset: i64,
     /// The values through which a gradient flows.
     pub(super) active: &'a HashSet<&'a str>,
+    /// How convolutions are to be differentiated.
+    pub(super) form: Form,
 }
 
 impl<'a> View<'a> {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use rift_models::onnx::{DataType, GraphIndex, Model};
 
 use super::error::{AutodiffError, Refusal, Unsupported};
+use super::form::Form;
 use super::forward::plain_form;
 use super::interface::Interface;
 use super::registry;
@@ -41,10 +42,21 @@ const PIECEWISE_CONSTANT: [&str; 18] = [
 /// [`AutodiffError::Unsupported`] lists every operator that is in the way, at once; the others say
 /// that the model is no classifier or too old.
 pub fn support(model: &Model, trace: &Trace) -> Result<(), AutodiffError> {
-    let interface = Interface::of(model)?;
+    support_at(model, trace, &Interface::of(model)?)
+}
+
+/// As [`support`], of the logits that `interface` names.
+///
+/// # Errors
+/// As [`support`].
+pub fn support_at(
+    model: &Model,
+    trace: &Trace,
+    interface: &Interface,
+) -> Result<(), AutodiffError> {
     let model = plain_form(model)?;
     let index = GraphIndex::new(&model)?;
-    Path::find(&model, &index, trace, &interface).map(|_| ())
+    Path::find(&model, &index, trace, interface).map(|_| ())
 }
 
 /// The way from the image to the logits.
@@ -115,7 +127,9 @@ impl<'a> Path<'a> {
         (index, trace): (&GraphIndex<'_>, &Trace),
     ) -> Result<Rule, Unsupported> {
         let node = &index.nodes()[position];
-        let view = View { node, index, trace, opset, active: &self.active };
+        // What can be differentiated can be in any form.
+        let form = Form::default();
+        let view = View { node, index, trace, opset, active: &self.active, form };
         let judge = || {
             if cut.contains(&position) {
                 return Err(Refusal::new("its result has no gradient"));

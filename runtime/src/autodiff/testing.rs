@@ -8,7 +8,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 use rift_models::onnx::{DataType, Dim, GraphBuilder, Model, attribute};
 
-use super::vector_jacobian;
+use super::{Form, Interface, vector_jacobian, vector_jacobian_at};
 use crate::session::library;
 use crate::session::trace::Trace;
 
@@ -104,12 +104,13 @@ pub(super) struct Case {
     shape: Vec<usize>,
     positive: bool,
     opset: i64,
+    form: Form,
 }
 
 impl Case {
     /// For images of `shape`, without the batch.
     pub(super) fn new(shape: &[usize]) -> Self {
-        Self { shape: shape.to_vec(), positive: false, opset: 17 }
+        Self { shape: shape.to_vec(), positive: false, opset: 17, form: Form::default() }
     }
 
     /// With numbers around 1 instead of around 0.
@@ -120,6 +121,11 @@ impl Case {
     /// In another version of the operators.
     pub(super) fn opset(self, opset: i64) -> Self {
         Self { opset, ..self }
+    }
+
+    /// With convolutions differentiated in another form.
+    pub(super) fn form(self, form: Form) -> Self {
+        Self { form, ..self }
     }
 
     fn image(&self) -> ArrayD<f32> {
@@ -172,8 +178,9 @@ impl Case {
             let classes = trace.get(model.graph().output[0].name()).unwrap().shape[1];
             let cotangent = weights(&[classes.fixed().unwrap()]).into_dimensionality().unwrap();
             let expected = expected_of(&cotangent);
-            let gradient_model =
-                vector_jacobian(&model, &trace).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let gradient_model = Interface::of(&model)
+                .and_then(|interface| vector_jacobian_at(&model, &trace, &interface, self.form))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
             let found = product(&gradient_model, environment, &image, &cotangent, 1);
             let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
             for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {

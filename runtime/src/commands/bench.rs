@@ -10,12 +10,12 @@ use ndarray::Array4;
 use rift_models::artifact::{Digest, atomic};
 use rift_models::threat::{NoiseKey, Norm, noise};
 use rift_runtime::attack::gradient;
-use rift_runtime::audit::report::{PROGRAM, PROVIDER, instruction_set};
-use rift_runtime::session::{Pool, SessionError, SessionOptions, Worker, spread};
+use rift_runtime::audit::report::{PROGRAM, instruction_set};
+use rift_runtime::session::{Opening, Pool, SessionError, SessionOptions, Worker, spread};
 use serde::Serialize;
 
-use super::{Answer, open, output};
-use crate::cli::{Global, Spread, at_least_one};
+use super::{Answer, open_with, output};
+use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 
 /// Seconds that one repetition should take at least, so that a timer's noise does not matter.
 const SECONDS: f64 = 0.5;
@@ -34,6 +34,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    reading: ReadingArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
     spread: Spread,
 }
 
@@ -42,6 +46,7 @@ struct Report<'a> {
     program: &'static str,
     onnxruntime: String,
     provider: &'static str,
+    precision: String,
     instruction_set: Vec<String>,
     model: &'a Digest,
     threads: usize,
@@ -69,13 +74,15 @@ pub(crate) fn run(
     if let Some(path) = &args.json {
         output::check_writable(path)?;
     }
-    let classifier = open(&args.model, global)?;
+    let (reading, engine) = (args.reading.reading(false), args.engine.engine()?);
+    let opening = Opening { reading, engine, ..Opening::default() };
+    let classifier = open_with(&args.model, &opening, global)?;
     let options = args.spread.options();
     let graph = gradient::loss_gradient(&classifier)
         .with_context(|| format!("cannot differentiate `{}`", args.model.display()))?;
     let mut pool = Pool::new(&classifier, &options, usize::MAX)?
         .with_gradient(&classifier, &graph.to_bytes())?;
-    let batch = classifier.fixed_batch().unwrap_or(options.batch);
+    let batch = classifier.batch(options.batch);
     let images = random_images(classifier.input(), batch);
     let labels = vec![0; batch];
     let forward =
@@ -87,7 +94,8 @@ pub(crate) fn run(
     let report = Report {
         program: PROGRAM,
         onnxruntime: classifier.library().version(),
-        provider: PROVIDER,
+        provider: classifier.engine().provider().name(),
+        precision: classifier.engine().steering().to_string(),
         instruction_set: instruction_set(),
         model: classifier.digest(),
         threads,
@@ -100,7 +108,11 @@ pub(crate) fn run(
     }
     writeln!(out, "{} on ONNX Runtime {}", args.model.display(), report.onnxruntime)?;
     let many = if threads == 1 { "thread" } else { "threads" };
-    writeln!(out, "{threads} {many}, batches of {batch}, float32, images per second:")?;
+    writeln!(
+        out,
+        "{threads} {many}, batches of {batch}, {}, images per second:",
+        report.precision
+    )?;
     print("forward", forward, out)?;
     print("forward + input gradient", backward, out)?;
     Ok(Answer::Yes)

@@ -11,7 +11,7 @@ use rift_runtime::session::{Classifier, Pool};
 use serde::Serialize;
 
 use super::{Answer, open, output, picture};
-use crate::cli::{Global, Spread, at_least_one};
+use crate::cli::{Global, ReadingArgs, Spread, at_least_one};
 
 /// The arguments of `classify`.
 #[derive(Debug, Args)]
@@ -29,6 +29,8 @@ pub(crate) struct ClassifyArgs {
     /// Write all classes with logits and probabilities as JSON
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingArgs,
     #[command(flatten)]
     spread: Spread,
 }
@@ -62,7 +64,7 @@ pub(crate) fn run(
     if let Some(path) = &args.json {
         output::check_writable(path)?;
     }
-    let classifier = open(&args.model, global)?;
+    let classifier = open(&args.model, &args.reading, global)?;
     let [c, h, w] = classifier.input();
     let mut pixels = Array4::zeros((args.images.len(), c, h, w));
     for (path, mut image) in args.images.iter().zip(pixels.outer_iter_mut()) {

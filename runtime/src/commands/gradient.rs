@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Args;
 use rift_runtime::attack::gradient;
 
-use super::{Answer, open, output};
-use crate::cli::Global;
+use super::{Answer, look_at, output};
+use crate::cli::{Global, ReadingArgs};
 
 /// The arguments of `gradient`.
 #[derive(Debug, Args)]
@@ -17,9 +17,11 @@ pub(crate) struct GradientArgs {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// The ONNX file to write: the model's input and `cotangent` (N × classes) in, `logits` and
-    /// `input_gradient` out
+    /// `input_gradient` out, both in the units and the layout that the model takes
     #[arg(long, value_name = "PATH", env = "RIFT_OUT")]
     out: PathBuf,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 /// Writes a model with its reverse pass.
@@ -29,18 +31,17 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
     output::check_writable(&args.out)?;
-    let classifier = open(&args.model, global)?;
+    let classifier = look_at(&args.model, &args.reading, global)?;
     let graph = gradient::vector_jacobian(&classifier)
         .with_context(|| format!("no gradient of `{}`", args.model.display()))?;
     let digest = graph.write(&args.out)?;
-    let [c, h, w] = classifier.input();
+    let [first, second, third] = classifier.dims();
+    let batch = classifier.fixed_batch().map_or_else(|| "N".to_owned(), |n| n.to_string());
+    let image = format!("[{batch}, {first}, {second}, {third}]");
     let classes = classifier.classes();
     writeln!(out, "{}  {digest}", args.out.display())?;
-    writeln!(
-        out,
-        "inputs   {} [N, {c}, {h}, {w}], cotangent [N, {classes}]",
-        classifier.input_name()
-    )?;
-    writeln!(out, "outputs  logits [N, {classes}], input_gradient [N, {c}, {h}, {w}]")?;
+    let name = classifier.input_name();
+    writeln!(out, "inputs   {name} {image}, cotangent [{batch}, {classes}]")?;
+    writeln!(out, "outputs  logits [{batch}, {classes}], input_gradient {image}")?;
     Ok(Answer::Yes)
 }

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use clap::Args;
 use rift_models::artifact::{Bundle, Digest, Lineage, atomic};
 use rift_runtime::attack::gradient;
+use rift_runtime::autodiff::Layout;
 use rift_runtime::session::Classifier;
 use serde::Serialize;
 
-use super::{Answer, open, output};
-use crate::cli::Global;
+use super::{Answer, look_at, output};
+use crate::cli::{Global, ReadingArgs};
 
 /// The arguments of `info`.
 #[derive(Debug, Args)]
@@ -22,6 +23,8 @@ pub(crate) struct InfoArgs {
     /// Write all of it as JSON, the whole card included
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingArgs,
 }
 
 #[derive(Serialize)]
@@ -29,6 +32,7 @@ struct Info<'a> {
     path: String,
     digest: &'a Digest,
     input: [usize; 3],
+    takes: String,
     classes: Vec<String>,
     producer: String,
     opset: i64,
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &InfoArgs, global: &Global, out: &mut dyn Write) -> anyh
     if let Some(path) = &args.json {
         output::check_writable(path)?;
     }
-    let classifier = open(&args.model, global)?;
+    let classifier = look_at(&args.model, &args.reading, global)?;
     let info = gather(&classifier);
     if let Some(path) = &args.json {
         atomic::write_json(path, &info)?;
@@ -69,6 +73,7 @@ fn gather(classifier: &Classifier) -> Info<'_> {
         path: classifier.path().display().to_string(),
         digest: classifier.digest(),
         input: classifier.input(),
+        takes: takes(classifier),
         classes: (0..classifier.classes()).map(|class| classifier.class_name(class)).collect(),
         producer: match proto.producer_name() {
             "" => "an unnamed program".to_owned(),
@@ -91,11 +96,29 @@ fn gather(classifier: &Classifier) -> Info<'_> {
     }
 }
 
+/// The input and the output as the file has them.
+fn takes(classifier: &Classifier) -> String {
+    let element = if classifier.levels().is_some() { "bytes" } else { "floats" };
+    let order = match classifier.layout() {
+        Layout::ChannelsFirst => "N × C × H × W",
+        Layout::ChannelsLast => "N × H × W × C",
+    };
+    let batch = match classifier.fixed_batch() {
+        Some(1) => ", 1 image at once".to_owned(),
+        Some(n) => format!(", {n} images at once"),
+        None => String::new(),
+    };
+    let free = if classifier.is_free() { ", free in size" } else { "" };
+    let (input, output) = (classifier.input_name(), classifier.output_name());
+    format!("{element} `{input}` {order}{batch}{free}, gives `{output}`")
+}
+
 fn print(info: &Info, bundle: Option<&Bundle>, out: &mut dyn Write) -> std::io::Result<()> {
     let [c, h, w] = info.input;
     writeln!(out, "model       {}", info.path)?;
     writeln!(out, "digest      {}", info.digest)?;
     writeln!(out, "input       {c} channels, {h} × {w} pixels in [0, 1]")?;
+    writeln!(out, "takes       {}", info.takes)?;
     writeln!(out, "classes     {}: {}", info.classes.len(), few(&info.classes))?;
     writeln!(
         out,

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use ndarray::Array4;
 use ort::session::Session;
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
-use rift_models::artifact::{Bundle, Digest, archive};
+use rift_models::artifact::{Bundle, Digest, Reading, archive};
 use rift_models::onnx::Model;
 
-use super::{Library, SessionError, build, library};
+use super::intake::Intake;
+use super::options::build_plain;
+use super::signature::Signature;
+use super::{BuildError, Engine, Library, SessionError, build, library};
+use crate::autodiff::{AutodiffError, Interface, Layout};
 
 /// A classifier as it is served: the bytes of one ONNX file, checked, and what is known of them.
 #[derive(Debug)]
@@ -20,11 +22,27 @@ pub struct Classifier {
     digest: Digest,
     model: Model,
     bundle: Option<Bundle>,
+    reading: Reading,
+    engine: Engine,
     signature: Signature,
     class_names: Option<Vec<String>>,
     precautions: Vec<Precaution>,
     /// The session that the signature was found with, for the first who needs one.
     spare: Mutex<Option<Session>>,
+}
+
+/// What is said of a classifier when it is opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Opening {
+    /// What the file does not say.
+    pub reading: Reading,
+    /// Where its sessions compute.
+    pub engine: Engine,
+    /// Channels, height and width of the images to come, for what the file leaves free and the reading
+    /// does not say.
+    pub image: Option<[usize; 3]>,
+    /// Whether the model is only to be looked at: no session is made fast for it.
+    pub is_brief: bool,
 }
 
 /// What stands in the way of taking a model at its word.
@@ -36,15 +54,12 @@ pub enum Precaution {
     /// The metadata's class names cannot be used.
     #[error("the model's metadata `classes` is ignored: {0}")]
     ClassNames(String),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Signature {
-    input_name: String,
-    output_name: String,
-    input: [usize; 3],
-    classes: usize,
-    fixed_batch: Option<usize>,
+    /// The model ends in a softmax.
+    #[error(
+        "the model ends in a softmax: attacks by gradient follow what stands before it, because \
+         where a softmax saturates its gradient vanishes and the model only seems robust"
+    )]
+    Softmax,
 }
 
 impl Classifier {
@@ -57,13 +72,22 @@ impl Classifier {
     /// If there is no model, it is not what its card says, ONNX Runtime refuses it, or it is not a
     /// classifier of images that is supported.
     pub fn open(path: &Path) -> Result<Self, SessionError> {
+        Self::open_with(path, &Opening::default())
+    }
+
+    /// As [`open`](Self::open), with what `opening` adds.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), if the reading does not fit the model or the engine's provider cannot
+    /// be had.
+    pub fn open_with(path: &Path, opening: &Opening) -> Result<Self, SessionError> {
         let is_bundle = path.is_dir() || archive::is_archive(path);
         let bundle = if is_bundle { Some(Bundle::open(path)?) } else { None };
         let file = bundle.as_ref().map_or_else(|| path.to_owned(), Bundle::model);
         let name = || path.display().to_string();
         let bytes =
             std::fs::read(&file).map_err(|source| SessionError::Read { path: name(), source })?;
-        Self::of(path, bytes, bundle)
+        Self::of(path, (bytes, bundle), opening)
     }
 
     /// Opens the content of a bare `.onnx` file, on the disk or not yet; `path` names it in errors.
@@ -71,18 +95,24 @@ impl Classifier {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, SessionError> {
-        Self::of(path, bytes, None)
+        Self::of(path, (bytes, None), &Opening::default())
     }
 
-    fn of(path: &Path, bytes: Vec<u8>, bundle: Option<Bundle>) -> Result<Self, SessionError> {
+    fn of(
+        path: &Path,
+        (bytes, bundle): (Vec<u8>, Option<Bundle>),
+        opening: &Opening,
+    ) -> Result<Self, SessionError> {
+        let Opening { reading, engine, image, is_brief } = opening.clone();
         let name = || path.display().to_string();
         let digest = Digest::of_bytes(&bytes);
         let model = Model::from_bytes(&bytes)
             .map_err(|source| SessionError::Onnx { path: name(), source })?;
         let library = library::load(None)?;
-        let mut session =
-            build(library, &bytes).map_err(|source| SessionError::Load { path: name(), source })?;
-        let signature = Signature::of(&mut session, &name())?;
+        let build = if is_brief { build_plain } else { build };
+        let mut session = build(library, engine.judging(), &bytes)
+            .map_err(|error| refused(error, (library, engine), path))?;
+        let signature = Signature::of(&mut session, (&reading, image), &name())?;
         let mut classifier = Self {
             path: path.to_owned(),
             library,
@@ -90,12 +120,17 @@ impl Classifier {
             digest,
             model,
             bundle,
+            reading,
+            engine,
             signature,
             class_names: None,
             precautions: Vec::new(),
-            spare: Mutex::new(Some(session)),
+            spare: Mutex::new((!is_brief).then_some(session)),
         };
         classifier.name_classes()?;
+        if classifier.interface().is_ok_and(|interface| interface.logits.before_softmax) {
+            classifier.precautions.push(Precaution::Softmax);
+        }
         Ok(classifier)
     }
 
@@ -139,6 +174,11 @@ impl Classifier {
         self.library
     }
 
+    /// Where its sessions compute.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
     /// The digest of the ONNX file.
     pub fn digest(&self) -> &Digest {
         &self.digest
@@ -154,19 +194,57 @@ impl Classifier {
         self.bundle.as_ref()
     }
 
+    /// What the user said of the model.
+    pub fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// How pixels become what the model takes.
+    pub(super) fn intake(&self) -> &Intake {
+        &self.signature.intake
+    }
+
     /// The shape of an image: channels, height, width.
     pub fn input(&self) -> [usize; 3] {
-        self.signature.input
+        self.intake().input
+    }
+
+    /// The shape of an image in the order of the model's dimensions.
+    pub fn dims(&self) -> [usize; 3] {
+        self.intake().dims()
+    }
+
+    /// The order of the dimensions of the model's input.
+    pub fn layout(&self) -> Layout {
+        self.intake().layout
+    }
+
+    /// How many steps lie between a black and a white pixel, where the model takes whole numbers.
+    pub fn levels(&self) -> Option<f32> {
+        self.intake().levels()
+    }
+
+    /// Whether images may be of several sizes.
+    pub fn is_free(&self) -> bool {
+        self.signature.is_free
     }
 
     /// The name of the input.
     pub fn input_name(&self) -> &str {
-        &self.signature.input_name
+        &self.intake().name
     }
 
     /// The name of the output.
     pub fn output_name(&self) -> &str {
         &self.signature.output_name
+    }
+
+    /// Image and logits as the gradient graphs know them.
+    ///
+    /// # Errors
+    /// If the model declares them in a way that has no gradient.
+    pub fn interface(&self) -> Result<Interface, AutodiffError> {
+        Interface::at(&self.model, Some(self.output_name()))
     }
 
     /// Classes.
@@ -176,7 +254,12 @@ impl Classifier {
 
     /// The number of images that the model insists on, if it does.
     pub fn fixed_batch(&self) -> Option<usize> {
-        self.signature.fixed_batch
+        self.intake().batch
+    }
+
+    /// The images that go through the model at once where `wanted` would be liked.
+    pub fn batch(&self, wanted: usize) -> usize {
+        self.fixed_batch().unwrap_or(wanted.max(1))
     }
 
     /// The names of the classes, if they are known.
@@ -198,96 +281,29 @@ impl Classifier {
     /// A new session of the file.
     pub(super) fn session(&self) -> Result<Session, SessionError> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        spare.map_or_else(|| self.session_of(&self.bytes), Ok)
+        spare.map_or_else(|| self.built(self.engine.judging(), &self.bytes), Ok)
     }
 
-    /// A new session of a graph made from the file.
+    /// A new session of a graph made from the file, to steer by.
     pub(super) fn session_of(&self, graph: &[u8]) -> Result<Session, SessionError> {
-        build(self.library, graph).map_err(|source| {
-            let path = self.path.display().to_string();
-            SessionError::Load { path, source }
-        })
+        self.built(self.engine, graph)
+    }
+
+    fn built(&self, engine: Engine, graph: &[u8]) -> Result<Session, SessionError> {
+        build(self.library, engine, graph)
+            .map_err(|error| refused(error, (self.library, engine), &self.path))
     }
 }
 
-impl Signature {
-    /// What the model takes and gives, by what it declares and by one run on blank images.
-    fn of(session: &mut Session, path: &str) -> Result<Self, SessionError> {
-        let (input_name, dims) = image_input(session.inputs(), path)?;
-        let output_name = logits_output(session.outputs(), path)?;
-        let fixed_batch = usize::try_from(dims[0]).ok().filter(|n| *n > 0);
-        let input = [dims[1], dims[2], dims[3]].map(|d| d as usize);
-        // More than one, so that a model that ignores the batch is found out.
-        let batch = fixed_batch.unwrap_or(2);
-        let [c, h, w] = input;
-        let blank = Array4::<f32>::zeros((batch, c, h, w));
-        let image = TensorRef::from_array_view(&blank).map_err(SessionError::Run)?;
-        let outputs = session.run(vec![(input_name.as_str(), image)]).map_err(SessionError::Run)?;
-        let shape = outputs
-            .get(&output_name)
-            .and_then(|value| value.dtype().tensor_shape().map(|shape| shape.to_vec()))
-            .unwrap_or_default();
-        let classes = match shape[..] {
-            // Fully convolutional networks leave a position: N×K×1×1.
-            [n, k] | [n, k, 1, 1] if n == batch as i64 && k > 1 => k as usize,
-            _ => {
-                let found =
-                    format!("found output `{output_name}` of shape {shape:?} for {batch} images");
-                return Err(SessionError::NotClassifier { path: path.to_owned(), found });
-            }
-        };
-        Ok(Self { input_name, output_name, input, classes, fixed_batch })
-    }
-}
-
-fn list(outlets: &[Outlet]) -> String {
-    let show = |outlet: &Outlet| format!("`{}` {}", outlet.name(), outlet.dtype());
-    outlets.iter().map(show).collect::<Vec<_>>().join(", ")
-}
-
-/// The name and the dimensions of the one image input.
-fn image_input(inputs: &[Outlet], path: &str) -> Result<(String, [i64; 4]), SessionError> {
-    let found = |what: String| SessionError::NotClassifier { path: path.to_owned(), found: what };
-    let unsupported = |what: String| SessionError::Unsupported { path: path.to_owned(), what };
-    let [input] = inputs else {
-        return Err(found(format!("found {} inputs: {}", inputs.len(), list(inputs))));
-    };
-    let ValueType::Tensor { ty, shape, .. } = input.dtype() else {
-        return Err(found(format!("found input {}", list(inputs))));
-    };
-    let Ok(dims) = <[i64; 4]>::try_from(shape.to_vec()) else {
-        return Err(found(format!("found input {}", list(inputs))));
-    };
-    if *ty != TensorElementType::Float32 {
-        return Err(unsupported(format!("input {}, expected float32 pixels", list(inputs))));
-    }
-    let is_channels = |d: i64| matches!(d, 1 | 3 | 4);
-    if is_channels(dims[3]) && !is_channels(dims[1]) {
-        let shown = list(inputs);
-        return Err(unsupported(format!("input {shown} has its channels last, expected N×C×H×W")));
-    }
-    if dims[1..].iter().any(|d| *d < 1) {
-        let shown = list(inputs);
-        return Err(unsupported(format!("input {shown} has a free size, expected a fixed C×H×W")));
-    }
-    Ok((input.name().to_owned(), dims))
-}
-
-/// The name of the output that holds the logits: the only one, or the one called `logits`.
-fn logits_output(outputs: &[Outlet], path: &str) -> Result<String, SessionError> {
-    let found = |what: String| SessionError::NotClassifier { path: path.to_owned(), found: what };
-    let named = outputs.iter().find(|output| output.name() == "logits");
-    let output = match (outputs, named) {
-        ([only], _) => only,
-        (_, Some(named)) => named,
-        _ => return Err(found(format!("found {} outputs: {}", outputs.len(), list(outputs)))),
-    };
-    match output.dtype() {
-        ValueType::Tensor { ty: TensorElementType::Float32, shape, .. }
-            if shape.len() == 2 || (shape.len() == 4 && shape[2..].iter().all(|d| *d <= 1)) =>
-        {
-            Ok(output.name().to_owned())
+fn refused(error: BuildError, (library, engine): (&Library, Engine), path: &Path) -> SessionError {
+    match error {
+        BuildError::Provider(source) => SessionError::Provider {
+            provider: engine.provider(),
+            library: library.path().display().to_string(),
+            source,
+        },
+        BuildError::Model(source) => {
+            SessionError::Load { path: path.display().to_string(), source }
         }
-        _ => Err(found(format!("found output {}", list(std::slice::from_ref(output))))),
     }
 }

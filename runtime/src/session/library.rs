@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::Provider;
+
 /// The variable that keeps ONNX Runtime from sending data about its use.
 const TELEMETRY_SWITCH: &str = "ORT_DISABLE_TELEMETRY";
 /// The variable that names the library, as the flag `--onnxruntime` does.
@@ -104,6 +106,19 @@ pub fn silence_telemetry() {
 /// # Errors
 /// If the file that was named does not load, or none of the places holds one that does.
 pub fn load(explicit: Option<&Path>) -> Result<&'static Library, LibraryError> {
+    load_for(explicit, Provider::Cpu)
+}
+
+/// As [`load`]; for a provider with a library of its own, the folder that `make setup-…` puts it in
+/// is looked at first: `.openvino`, in the working directory and the other folders that [`load`]
+/// looks at.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for(
+    explicit: Option<&Path>,
+    provider: Provider,
+) -> Result<&'static Library, LibraryError> {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
     static LOADING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,12 +126,12 @@ pub fn load(explicit: Option<&Path>) -> Result<&'static Library, LibraryError> {
         return Ok(library);
     }
     silence_telemetry();
-    let library = open(explicit)?;
+    let library = open(explicit, provider)?;
     tracing::debug!(path = %library.path.display(), "loaded ONNX Runtime");
     Ok(LIBRARY.get_or_init(|| library))
 }
 
-fn open(explicit: Option<&Path>) -> Result<Library, LibraryError> {
+fn open(explicit: Option<&Path>, provider: Provider) -> Result<Library, LibraryError> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let named = explicit
         .map(|path| (path.to_owned(), "`--onnxruntime`"))
@@ -136,7 +151,7 @@ fn open(explicit: Option<&Path>) -> Result<Library, LibraryError> {
         return start(builder, file);
     }
     let mut looked_at = Vec::new();
-    for place in places() {
+    for place in places(provider) {
         let files = place.files();
         if files.is_empty() {
             looked_at.push(format!("`{}`", place.pattern().display()));
@@ -196,12 +211,20 @@ fn is_library(name: &str) -> bool {
 }
 
 /// Every place, in the order in which they are tried.
-fn places() -> Vec<Place> {
+fn places(provider: Provider) -> Vec<Place> {
     let mut places = Vec::new();
     let executable = std::env::current_exe().ok();
     let beside = executable.as_deref().and_then(Path::parent);
-    places.extend(beside.map(|folder| Place::Folder(folder.to_owned())));
     let here = std::env::current_dir().ok();
+    if provider == Provider::OpenVino {
+        for folder in [here.as_deref(), beside].into_iter().flatten().flat_map(Path::ancestors) {
+            let wheel = Place::Folder(folder.join(".openvino/onnxruntime/capi"));
+            if !places.contains(&wheel) {
+                places.push(wheel);
+            }
+        }
+    }
+    places.extend(beside.map(|folder| Place::Folder(folder.to_owned())));
     for start in [here.as_deref(), beside].into_iter().flatten() {
         for folder in start.ancestors() {
             let venv = Place::Venv(folder.join(".venv"));
@@ -274,8 +297,12 @@ mod tests {
 
     #[test]
     fn looks_beside_the_executable_first_and_at_the_system_last() {
-        let places = places();
+        let of_openvino = places(Provider::OpenVino);
+        let places = places(Provider::Cpu);
         assert!(matches!(places.first(), Some(Place::Folder(_))), "{places:?}");
+        assert!(of_openvino.ends_with(&places));
+        let first = std::env::current_dir().unwrap().join(".openvino/onnxruntime/capi");
+        assert_eq!(of_openvino.first(), Some(&Place::Folder(first)));
         assert_eq!(places.last(), SYSTEM_NAMES.last().map(|name| Place::System(name)).as_ref());
         let here = std::env::current_dir().unwrap().join(".venv");
         assert_eq!(places.iter().filter(|p| **p == Place::Venv(here.clone())).count(), 1);
@@ -294,10 +321,11 @@ mod tests {
     fn a_file_that_is_no_library_is_an_error_that_names_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"not a library").unwrap();
-        let error = open(Some(file.path())).unwrap_err().to_string();
+        let error = open(Some(file.path()), Provider::Cpu).unwrap_err().to_string();
         assert!(error.contains(&file.path().display().to_string()), "{error}");
         assert!(error.contains("--onnxruntime"), "{error}");
-        let error = open(Some(Path::new("/nonexistent/lib.so"))).unwrap_err().to_string();
+        let error =
+            open(Some(Path::new("/nonexistent/lib.so")), Provider::Cpu).unwrap_err().to_string();
         assert!(error.contains("it is no file"), "{error}");
     }
 }

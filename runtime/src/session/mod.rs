@@ -3,20 +3,24 @@
 
 pub mod ahead;
 mod classifier;
+mod intake;
 pub mod library;
 mod observe;
 mod options;
 mod pool;
+mod provider;
+mod signature;
 #[cfg(test)]
 mod tests;
 pub mod trace;
 mod worker;
 
-pub use classifier::{Classifier, Precaution};
+pub use classifier::{Classifier, Opening, Precaution};
 pub use library::{Library, LibraryError};
 pub use observe::Observer;
-pub use options::{SessionOptions, build};
+pub use options::{BuildError, SessionOptions, build};
 pub use pool::{Pool, spread};
+pub use provider::{Engine, NameError, Precision, PrecisionError, Provider};
 pub use worker::Worker;
 
 use rift_models::artifact::{BundleError, DigestError};
@@ -61,10 +65,21 @@ pub enum SessionError {
         #[source]
         source: ort::Error,
     },
+    /// The provider cannot be had.
+    #[error("`{library}` has no provider `{provider}` that works here{}", hint(*provider))]
+    Provider {
+        /// The provider.
+        provider: Provider,
+        /// ONNX Runtime's library.
+        library: String,
+        /// Why not.
+        #[source]
+        source: ort::Error,
+    },
     /// The model is something else than a classifier of images.
     #[error(
-        "`{path}` is not an image classifier: expected one float32 input N×C×H×W and logits N×K, \
-         {found}"
+        "`{path}` is not an image classifier: expected one input of float or byte images, N×C×H×W \
+         or N×H×W×C, and logits N×K, {found}"
     )]
     NotClassifier {
         /// The file.
@@ -72,12 +87,10 @@ pub enum SessionError {
         /// What was found.
         found: String,
     },
-    /// The model is a classifier of a kind that is not supported.
-    #[error("`{path}` is not supported yet: {what}")]
-    Unsupported {
-        /// The file.
-        path: String,
-        /// What is not.
+    /// What is said of the model does not fit it.
+    #[error("the model cannot be read so: {what}")]
+    Reading {
+        /// What does not fit.
         what: String,
     },
     /// The images do not fit the model.
@@ -104,4 +117,14 @@ pub enum SessionError {
         /// The shape that it should have.
         expected: Vec<i64>,
     },
+}
+
+/// Where a provider can be had from.
+fn hint(provider: Provider) -> &'static str {
+    match provider {
+        Provider::OpenVino => " (`make setup-openvino` installs one that has)",
+        Provider::Cpu | Provider::Cuda | Provider::Xnnpack => {
+            " (name a build that has by `--onnxruntime`)"
+        }
+    }
 }

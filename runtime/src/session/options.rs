@@ -3,7 +3,7 @@
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::Library;
+use super::{Engine, Library};
 
 /// How work is spread.
 ///
@@ -23,23 +23,59 @@ impl Default for SessionOptions {
     }
 }
 
-/// Builds a session on the CPU that computes on the calling thread alone.
+/// A session that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The library has no such provider, or the machine not what it needs.
+    #[error("the provider cannot be had")]
+    Provider(#[source] ort::Error),
+    /// ONNX Runtime refuses the model.
+    #[error(transparent)]
+    Model(#[from] ort::Error),
+}
+
+/// Builds a session that computes on the calling thread alone, as far as its provider lets it.
 ///
 /// ONNX Runtime splits one operator over threads in ways that depend on their number, and scales
 /// worse so than over whole batches; Rift runs one session a core instead.
 ///
 /// # Errors
-/// If ONNX Runtime refuses the model.
-pub fn build(library: &Library, model: &[u8]) -> Result<Session, ort::Error> {
-    let settings = |builder: SessionBuilder| -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
-        builder
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(1)?
-            .with_inter_threads(1)
-    };
+/// If the provider cannot be had or ONNX Runtime refuses the model.
+pub fn build(library: &Library, engine: Engine, model: &[u8]) -> Result<Session, BuildError> {
+    build_at(GraphOptimizationLevel::All, library, engine, model)
+}
+
+/// As [`build`], for few runs: the graph is taken as it is, since making it fast would take longer than
+/// they do.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn build_plain(
+    library: &Library,
+    engine: Engine,
+    model: &[u8],
+) -> Result<Session, BuildError> {
+    build_at(GraphOptimizationLevel::Disable, library, engine, model)
+}
+
+fn build_at(
+    level: GraphOptimizationLevel,
+    library: &Library,
+    engine: Engine,
+    model: &[u8],
+) -> Result<Session, BuildError> {
+    let settings =
+        move |builder: SessionBuilder| -> Result<SessionBuilder, ort::Error<SessionBuilder>> {
+            builder.with_optimization_level(level)?.with_intra_threads(1)?.with_inter_threads(1)
+        };
     let mut builder =
         settings(Session::builder(library.environment())?).map_err(|error| plain(&error))?;
-    builder.commit_from_memory(model)
+    if let Some(provider) = engine.dispatch() {
+        builder = builder
+            .with_execution_providers([provider])
+            .map_err(|error| BuildError::Provider(plain(&error)))?;
+    }
+    Ok(builder.commit_from_memory(model)?)
 }
 
 /// The error without the builder that it carries.

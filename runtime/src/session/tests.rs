@@ -8,7 +8,7 @@ use rift_models::onnx::Model;
 use super::{Classifier, Pool, Precaution, SessionError, SessionOptions, spread};
 use crate::small_models::{
     CLASSES, INPUT, NAMES, bundle, channels_last, conv_net, image_to_image, images, linear_net,
-    positions_net,
+    numbers, positions_net,
 };
 
 fn written(model: &Model) -> (tempfile::TempDir, PathBuf) {
@@ -65,16 +65,37 @@ fn what_is_no_classifier_is_said_to_be_none() {
         message.contains("is not an image classifier") && message.contains("relu"),
         "{message}"
     );
-    let (_folder, path) = written(&channels_last());
-    let error = Classifier::open(&path).unwrap_err();
-    assert!(matches!(error, SessionError::Unsupported { .. }), "{error}");
-    assert!(error.to_string().contains("channels last"), "{error}");
     std::fs::write(&path, b"GIF89a").unwrap();
     assert!(matches!(Classifier::open(&path), Err(SessionError::Onnx { .. })));
     let nothing = path.with_file_name("nothing.onnx");
     assert!(matches!(Classifier::open(&nothing), Err(SessionError::Read { .. })));
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(Classifier::open(empty.path()), Err(SessionError::Bundle(_))));
+}
+
+#[test]
+fn channels_last_are_the_same_to_whoever_asks() {
+    let (_folder, path) = written(&channels_last());
+    let classifier = Classifier::open(&path).unwrap();
+    assert_eq!((classifier.input(), classifier.dims()), (INPUT, [8, 8, 3]));
+    assert_eq!(classifier.interface().unwrap().layout, classifier.layout());
+    let first = logits(&classifier, &images(9), 2, 4);
+    let turned = images(9).permuted_axes([0, 2, 3, 1]).as_standard_layout().into_owned();
+    let flat = turned.into_shape_with_order((9, 192)).unwrap();
+    let (_folder, path) = written(&conv_net(None));
+    assert_eq!(Classifier::open(&path).unwrap().dims(), INPUT);
+    // What the model computes of the numbers in its own order.
+    let weight = Array2::from_shape_vec((CLASSES, 192), numbers(5, CLASSES * 192, 0.5)).unwrap();
+    let bias = ndarray::Array1::from(numbers(6, CLASSES, 0.1));
+    let expected = flat.dot(&weight.t()) + bias;
+    assert!((&first - &expected).iter().all(|difference| difference.abs() < 1e-4));
+}
+
+#[test]
+fn a_softmax_is_a_precaution() {
+    let (_folder, path) = written(&conv_net(Some("Softmax")));
+    let classifier = Classifier::open(&path).unwrap();
+    assert!(classifier.precautions().contains(&Precaution::Softmax));
 }
 
 #[test]

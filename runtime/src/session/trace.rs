@@ -4,7 +4,7 @@
 //! model is run with all its values as outputs: once with a batch of two and once with three. What
 //! follows the batch is then known, and so is every small whole number that does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use ndarray::{ArrayD, IxDyn};
@@ -133,7 +133,7 @@ impl Trace {
         let mut session = Session::builder(environment)?
             .with_optimization_level(GraphOptimizationLevel::Disable)?
             .with_memory_pattern(false)?
-            .commit_from_memory(&exposed(&model, &index)?.to_bytes())?;
+            .commit_from_memory(&exposed(&model, &index))?;
         let mut run = |batch| run(&mut session, &input, batch, &image);
         let (first, second) = match batch {
             Some(batch) => (run(batch)?, None),
@@ -231,17 +231,12 @@ fn image_input(
     Ok((info.name().to_owned(), batch.fixed(), shape))
 }
 
-/// The model with every computed value as an output.
-fn exposed(model: &Model, index: &GraphIndex<'_>) -> Result<Model, OnnxError> {
-    let mut proto = model.proto().clone();
-    if let Some(graph) = &mut proto.graph {
-        let declared: Vec<String> = graph.output.iter().map(|o| o.name().to_owned()).collect();
-        let made = index.nodes().iter().flat_map(|n| &n.output).filter(|v| !v.is_empty());
-        for value in made.filter(|v| !declared.contains(v) && index.constant(v).is_none()) {
-            graph.output.push(ValueInfoProto { name: Some(value.clone()), ..Default::default() });
-        }
-    }
-    Model::from_proto(proto)
+/// The bytes of the model with every computed value as an output.
+fn exposed(model: &Model, index: &GraphIndex<'_>) -> Vec<u8> {
+    let declared: HashSet<&str> = model.graph().output.iter().map(ValueInfoProto::name).collect();
+    let made = index.nodes().iter().flat_map(|n| &n.output).map(String::as_str);
+    let is_new = |v: &&str| !v.is_empty() && !declared.contains(v) && index.constant(v).is_none();
+    model.to_bytes_exposing(made.filter(is_new))
 }
 
 fn run(

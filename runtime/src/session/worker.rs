@@ -1,9 +1,13 @@
 //! The sessions of one thread.
 
+use std::borrow::Cow;
+
+use half::{bf16, f16};
 use ndarray::{Array1, Array2, Array4, ArrayView4, Axis, Slice};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
-use ort::value::TensorRef;
+use ort::value::{DynValue, Tensor, TensorElementType, TensorRef};
 
+use super::intake::Intake;
 use super::{Classifier, SessionError};
 use crate::attack::oracle::Gradient;
 
@@ -25,12 +29,22 @@ const GRADIENT: &str = "input_gradient";
 #[derive(Debug)]
 pub struct Worker {
     forward: Session,
-    gradient: Option<Session>,
-    input_name: String,
+    steering: Option<Steering>,
+    intake: Intake,
     output_name: String,
-    input: [usize; 3],
     classes: usize,
     batch: usize,
+}
+
+/// A gradient graph, of the classifier that is served or of a twin.
+#[derive(Debug)]
+struct Steering {
+    session: Session,
+    intake: Intake,
+    /// Images that go through it at once.
+    batch: usize,
+    takes_targets: bool,
+    takes_labels: bool,
 }
 
 impl Worker {
@@ -42,12 +56,11 @@ impl Worker {
     pub fn new(classifier: &Classifier, batch: usize) -> Result<Self, SessionError> {
         Ok(Self {
             forward: classifier.session()?,
-            gradient: None,
-            input_name: classifier.input_name().to_owned(),
+            steering: None,
+            intake: classifier.intake().clone(),
             output_name: classifier.output_name().to_owned(),
-            input: classifier.input(),
             classes: classifier.classes(),
-            batch: classifier.fixed_batch().unwrap_or(batch.max(1)),
+            batch: classifier.batch(batch),
         })
     }
 
@@ -64,19 +77,28 @@ impl Worker {
         Ok(self)
     }
 
-    /// Puts a session of another gradient graph in the place of the one that is there.
+    /// Puts a session of another gradient graph in the place of the one that is there; `source` is
+    /// the classifier that it was made from.
     ///
     /// # Errors
     /// If ONNX Runtime refuses the graph.
-    pub fn set_gradient(
-        &mut self,
-        classifier: &Classifier,
-        graph: &[u8],
-    ) -> Result<(), SessionError> {
+    pub fn set_gradient(&mut self, source: &Classifier, graph: &[u8]) -> Result<(), SessionError> {
         // The old one goes first: two are never in memory.
-        self.gradient = None;
-        self.gradient = Some(classifier.session_of(graph)?);
+        self.steering = None;
+        let session = source.session_of(graph)?;
+        let takes = |name: &str| session.inputs().iter().any(|input| input.name() == name);
+        let (takes_labels, takes_targets) = (takes(LABELS), takes(TARGETS));
+        let (intake, batch) = (source.intake().clone(), source.batch(self.batch));
+        self.steering = Some(Steering { session, intake, batch, takes_targets, takes_labels });
         Ok(())
+    }
+
+    /// Sends this many images through the model at once, unless it insists on a number.
+    pub fn set_batch(&mut self, batch: usize) {
+        self.batch = self.intake.batch.unwrap_or(batch.max(1));
+        if let Some(steering) = &mut self.steering {
+            steering.batch = steering.intake.batch.unwrap_or(self.batch);
+        }
     }
 
     /// Images that go through the model at once.
@@ -98,9 +120,8 @@ impl Worker {
             .axis_chunks_iter(Axis(0), self.batch)
             .zip(logits.axis_chunks_iter_mut(Axis(0), self.batch))
         {
-            let padded = padded(&images, self.batch);
-            let image = TensorRef::from_array_view(&padded).map_err(SessionError::Run)?;
-            let inputs = vec![(self.input_name.as_str(), SessionInputValue::from(image))];
+            let image = self.intake.tensor(&images, self.batch)?;
+            let inputs = vec![(self.intake.name.as_str(), image)];
             let outputs = self.forward.run(inputs).map_err(SessionError::Run)?;
             let shape = [self.batch, self.classes];
             copy(&outputs, &self.output_name, &shape, rows.iter_mut())?;
@@ -131,44 +152,48 @@ impl Worker {
         targets: &[usize],
     ) -> Result<Gradient, SessionError> {
         self.check(images)?;
-        let session = self.gradient.as_mut().ok_or(SessionError::NoGradient)?;
-        let names: Vec<String> = session.inputs().iter().map(|i| i.name().to_owned()).collect();
+        let steering = self.steering.as_mut().ok_or(SessionError::NoGradient)?;
+        let Steering { session, intake, batch, .. } = steering;
+        let batch = *batch;
         let n = images.len_of(Axis(0));
         let (mut logits, mut losses) = (Array2::zeros((n, self.classes)), Array1::zeros(n));
         let mut gradient = Array4::zeros(images.raw_dim());
-        let [c, h, w] = self.input;
-        for start in (0..n).step_by(self.batch) {
-            let rows = start..n.min(start + self.batch);
+        for start in (0..n).step_by(batch) {
+            let rows = start..n.min(start + batch);
             let slice = Slice::from(rows.clone());
-            let padded = padded(&images.slice_axis(Axis(0), slice), self.batch);
-            let image = TensorRef::from_array_view(&padded).map_err(SessionError::Run)?;
-            let mut inputs = vec![(self.input_name.as_str(), SessionInputValue::from(image))];
+            let image = intake.floats(&images.slice_axis(Axis(0), slice), batch);
+            let image = Tensor::from_array(image).map_err(SessionError::Run)?;
+            let mut inputs = vec![(intake.name.as_str(), SessionInputValue::from(image))];
             let [labels, targets] =
-                [labels, targets].map(|classes| row_of(&classes[rows.clone()], self.batch));
-            for (name, classes) in [(LABELS, &labels), (TARGETS, &targets)] {
-                if names.iter().any(|n| n == name) {
+                [labels, targets].map(|classes| row_of(&classes[rows.clone()], batch));
+            for (name, classes, is_taken) in [
+                (LABELS, &labels, steering.takes_labels),
+                (TARGETS, &targets, steering.takes_targets),
+            ] {
+                if is_taken {
                     let classes = TensorRef::from_array_view(classes).map_err(SessionError::Run)?;
                     inputs.push((name, SessionInputValue::from(classes)));
                 }
             }
             let outputs = session.run(inputs).map_err(SessionError::Run)?;
-            let (batch, classes) = (self.batch, self.classes);
             let mut rows = logits.slice_axis_mut(Axis(0), slice);
-            copy(&outputs, LOGITS, &[batch, classes], rows.iter_mut())?;
+            copy(&outputs, LOGITS, &[batch, self.classes], rows.iter_mut())?;
             let mut rows = losses.slice_axis_mut(Axis(0), slice);
             copy(&outputs, LOSS, &[batch], rows.iter_mut())?;
-            let mut rows = gradient.slice_axis_mut(Axis(0), slice);
-            copy(&outputs, GRADIENT, &[batch, c, h, w], rows.iter_mut())?;
+            let [first, second, third] = intake.dims();
+            let values = floats(&outputs, GRADIENT, &[batch, first, second, third])?;
+            intake.to_pixels(&values, gradient.slice_axis_mut(Axis(0), slice));
         }
         Ok(Gradient { logits, losses, gradient })
     }
 
     fn check(&self, images: &ArrayView4<f32>) -> Result<(), SessionError> {
         let (_, c, h, w) = images.dim();
-        if [c, h, w] == self.input {
+        let expected = self.intake.input;
+        if [c, h, w] == expected {
             Ok(())
         } else {
-            Err(SessionError::Shape { expected: self.input, found: [c, h, w] })
+            Err(SessionError::Shape { expected, found: [c, h, w] })
         }
     }
 }
@@ -178,22 +203,26 @@ fn row_of(classes: &[usize], batch: usize) -> Array1<i64> {
     Array1::from_shape_fn(batch, |n| classes.get(n).map_or(0, |class| *class as i64))
 }
 
-/// The images, then blank ones, `batch` in all.
-fn padded(images: &ArrayView4<f32>, batch: usize) -> Array4<f32> {
-    let (n, c, h, w) = images.dim();
-    let mut padded = Array4::zeros((batch, c, h, w));
-    padded.slice_axis_mut(Axis(0), (0..n).into()).assign(images);
-    padded
-}
-
-/// Copies the first numbers of an output, which must be float32 of `shape`, or of `shape` and
-/// further dimensions of length 1.
+/// Copies the first numbers of an output of `shape`.
 fn copy<'t>(
     outputs: &SessionOutputs,
     name: &str,
     shape: &[usize],
     to: impl Iterator<Item = &'t mut f32>,
 ) -> Result<(), SessionError> {
+    for (to, from) in to.zip(floats(outputs, name, shape)?.iter()) {
+        *to = *from;
+    }
+    Ok(())
+}
+
+/// The numbers of an output, which must be of `shape`, or of `shape` and further dimensions of
+/// length 1; of any floating-point type.
+fn floats<'o>(
+    outputs: &'o SessionOutputs,
+    name: &str,
+    shape: &[usize],
+) -> Result<Cow<'o, [f32]>, SessionError> {
     let expected: Vec<i64> = shape.iter().map(|d| *d as i64).collect();
     let wrong = |found: Vec<i64>, expected| SessionError::Output {
         output: name.to_owned(),
@@ -201,13 +230,25 @@ fn copy<'t>(
         expected,
     };
     let Some(value) = outputs.get(name) else { return Err(wrong(Vec::new(), expected)) };
-    let (found, values) = value.try_extract_tensor::<f32>().map_err(SessionError::Run)?;
+    let found = value.dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
     let fits = found.strip_prefix(&expected[..]).is_some_and(|rest| rest.iter().all(|d| *d == 1));
     if !fits {
-        return Err(wrong(found.to_vec(), expected));
+        return Err(wrong(found, expected));
     }
-    for (to, from) in to.zip(values) {
-        *to = *from;
-    }
-    Ok(())
+    values(value).map_err(SessionError::Run)
+}
+
+fn values(value: &DynValue) -> Result<Cow<'_, [f32]>, ort::Error> {
+    Ok(match value.dtype().tensor_type() {
+        Some(TensorElementType::Float16) => {
+            value.try_extract_tensor::<f16>()?.1.iter().map(|v| v.to_f32()).collect()
+        }
+        Some(TensorElementType::Bfloat16) => {
+            value.try_extract_tensor::<bf16>()?.1.iter().map(|v| v.to_f32()).collect()
+        }
+        Some(TensorElementType::Float64) => {
+            value.try_extract_tensor::<f64>()?.1.iter().map(|v| *v as f32).collect()
+        }
+        _ => Cow::Borrowed(value.try_extract_tensor::<f32>()?.1),
+    })
 }

@@ -5,6 +5,7 @@ use rift_models::threat::{AttackSpec, NoiseKey, Norm};
 use tch::Tensor;
 
 use super::inner::Start;
+use crate::network::device::upload;
 use crate::network::{TorchError, channels_last};
 
 /// The spread of [`Start::Gaussian`], in pixel units.
@@ -83,7 +84,7 @@ impl Ball {
             }
         }
         let noise = Tensor::f_from_slice(&noise)?.f_view(&shape[..])?;
-        let images = self.centre.f_add(&noise.f_to_device(self.centre.device())?)?;
+        let images = self.centre.f_add(&upload(&noise, self.centre.device())?)?;
         match start {
             Start::Uniform => self.inside(&images),
             Start::Gaussian => self.project(&images),

@@ -1,6 +1,7 @@
 //! The commands, a file each: from arguments to stages to what the user reads.
 
 pub mod bench;
+pub mod check;
 pub mod eval;
 pub mod finetune;
 pub mod import;
@@ -8,6 +9,7 @@ pub mod interpolate;
 pub mod mrc;
 #[cfg(test)]
 mod pipeline_tests;
+pub mod presets;
 pub mod rift;
 mod signals;
 mod source;

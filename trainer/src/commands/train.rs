@@ -76,7 +76,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     let train = Dataset::open(&settings.data, &Request::new(Split::Train).limit(settings.limit))?;
     let request = Request::new(Split::Validation).limit(settings.validation_limit);
     let validation = Dataset::open(&settings.data, &request)?;
-    let meta = describe(&mut settings, &train)?;
+    let extra = extra_data(&settings, &train)?;
+    let meta = describe(&mut settings, &train, extra.as_ref())?;
     let graph = meta.arch.build()?;
     settings.attack().validate(train.input().iter().product())?;
     let [_, height, width] = train.input();
@@ -88,7 +89,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
             graph,
             meta,
             train: image_set(&train, device)?,
-            data: train.digest.clone(),
+            data: digest(&train, extra.as_ref()),
+            extra: extra.map(|extra| numbered(extra, &train, device)).transpose()?,
             validation: image_set(&validation, device)?,
             run: args.out.clone(),
             device,
@@ -104,8 +106,53 @@ fn image_set(dataset: &Dataset, device: Device) -> anyhow::Result<ImageSet> {
     ImageSet::new(dataset, device).with_context(|| format!("the {} images", dataset.split))
 }
 
+/// The images to mix in.
+fn extra_data(settings: &Settings, train: &Dataset) -> anyhow::Result<Option<Dataset>> {
+    let Some(path) = &settings.extra_data else {
+        return Ok(None);
+    };
+    // One archive is one part; of a folder with several it would have to be said which.
+    anyhow::ensure!(
+        path.is_file(),
+        "`extra_data` is `{}`, expected an archive `.npz` of `image` and `label`",
+        path.display()
+    );
+    // Asked for the test images, a single part is given whole.
+    let extra = Dataset::open(path, &Request::new(Split::Test))?;
+    let (expected, found) = (train.input(), extra.input());
+    anyhow::ensure!(
+        found == expected,
+        "the images of `{}` are {found:?} (channels, height, width), expected {expected:?} as the data's",
+        path.display()
+    );
+    let (classes, largest) = (train.class_count(), extra.labels.iter().max().copied());
+    if let Some(label) = largest.filter(|label| *label >= classes) {
+        anyhow::bail!("label {label} in `{}`, the data has {classes} classes", path.display());
+    }
+    Ok(Some(extra))
+}
+
+/// The images to mix in, numbered behind the others; the bytes that were read are let go.
+#[expect(clippy::needless_pass_by_value, reason = "there may be gigabytes of them")]
+fn numbered(extra: Dataset, train: &Dataset, device: Device) -> anyhow::Result<ImageSet> {
+    let set = ImageSet::new(&extra, device).context("the extra images")?;
+    Ok(set.numbered_from(train.len()))
+}
+
+/// The digest of all that is trained on.
+fn digest(train: &Dataset, extra: Option<&Dataset>) -> Digest {
+    extra.map_or_else(
+        || train.digest.clone(),
+        |extra| Digest::of_bytes(format!("{} {}", train.digest, extra.digest).as_bytes()),
+    )
+}
+
 /// The checkpoint's description; what the settings leave open is taken from the images and set.
-fn describe(settings: &mut Settings, train: &Dataset) -> anyhow::Result<CheckpointMeta> {
+fn describe(
+    settings: &mut Settings,
+    train: &Dataset,
+    extra: Option<&Dataset>,
+) -> anyhow::Result<CheckpointMeta> {
     let (mean, std) = train.mean_and_std();
     let mean = settings.mean.get_or_insert(mean).clone();
     // A channel that never changes has nothing to divide by.
@@ -113,9 +160,11 @@ fn describe(settings: &mut Settings, train: &Dataset) -> anyhow::Result<Checkpoi
     let std = settings.std.get_or_insert(std).clone();
     let spec = ArchSpec::new(&settings.arch, train.input(), train.class_count());
     let arch = ArchSpec { width: settings.width, mean, std, ..spec };
+    let parents = [("data", Some(train)), ("extra data", extra)];
+    let parents = parents.into_iter().filter_map(|(role, set)| Some((role, set?.digest.clone())));
     let lineage = Lineage {
         made_by: format!("rift-trainer {} train", env!("CARGO_PKG_VERSION")),
-        parents: [("data".to_owned(), train.digest.clone())].into(),
+        parents: parents.map(|(role, digest)| (role.to_owned(), digest)).collect(),
         settings: serde_json::to_value(&*settings)?,
         ancestors: [].into(),
     };

@@ -21,6 +21,13 @@ pub struct SettingFlags {
     /// Only the first N training images.
     #[arg(long, value_name = "N", env = "RIFT_LIMIT")]
     pub(super) limit: Option<usize>,
+    /// More images of the same classes: an archive `.npz` of `image` and `label`, as published sets
+    /// of generated images are.
+    #[arg(long, value_name = "FILE", env = "RIFT_EXTRA_DATA")]
+    pub(super) extra_data: Option<PathBuf>,
+    /// Their part of each batch, 0.7 by default. An epoch has as many batches as without them.
+    #[arg(long, value_name = "PART", env = "RIFT_EXTRA_FRACTION")]
+    pub(super) extra_fraction: Option<f64>,
     /// The architecture: `resnet18`, `resnet34`, `wrn34-10`, `resnet20` …
     #[arg(long, env = "RIFT_ARCH")]
     pub(super) arch: Option<String>,

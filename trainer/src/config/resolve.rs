@@ -66,7 +66,8 @@ fn check_radius(given: &Table, method: Method) -> Result<(), ConfigError> {
         return Ok(());
     }
     for (key, expected) in [("eps", "a radius, such as `0.5`"), ("step", "such as `0.1`")] {
-        if !given.contains_key(key) && !(key == "step" && method == Method::FastAt) {
+        let follows = key == "step" && method == Method::FastAt;
+        if !follows && !given.contains_key(key) {
             return Err(ConfigError::Value { key, found: "not set".to_owned(), expected });
         }
     }

@@ -73,6 +73,8 @@ impl Settings {
 
     fn validate_extra(&self) -> Result<(), ConfigError> {
         let part = |value| value > 0.0 && value < 1.0;
-        check_some(self.extra_fraction, part, "extra_fraction", "above 0 and below 1")
+        check_some(self.extra_fraction, part, "extra_fraction", "above 0 and below 1")?;
+        let whole = |fraction| self.batch_size as f64 * fraction >= 1.0;
+        check_some(self.extra_fraction, whole, "extra_fraction", "at least an image of a batch")
     }
 }

@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::ImageSet;
 use super::image_set::to_unit;
 use crate::network::TorchError;
+use crate::network::device::upload;
 
 /// Random crop out of an image padded by reflection, and random horizontal flip.
 ///
@@ -59,7 +60,8 @@ impl Augment {
             return Ok((to_unit(&pixels)?, labels));
         }
         let key = NoiseKey { seed, attack: "augment", restart: epoch as u32 };
-        let draws: Vec<Draw> = indices.iter().map(|index| self.draw(&key, *index)).collect();
+        let draws: Vec<Draw> =
+            indices.iter().map(|index| self.draw(&key, set.number(*index))).collect();
         Ok((to_unit(&self.gather(&pixels, &draws)?)?, labels))
     }
 
@@ -83,8 +85,8 @@ impl Augment {
             }));
         }
         let device = pixels.device();
-        let rows = Tensor::f_from_slice(&rows)?.f_view([n, h, 1])?.f_to_device(device)?;
-        let columns = Tensor::f_from_slice(&columns)?.f_view([n, 1, w])?.f_to_device(device)?;
+        let rows = upload(&Tensor::f_from_slice(&rows)?.f_view([n, h, 1])?, device)?;
+        let columns = upload(&Tensor::f_from_slice(&columns)?.f_view([n, 1, w])?, device)?;
         let from = rows.f_add(&columns)?.f_view([n, 1, h * w])?.f_expand([n, c, h * w], false)?;
         Ok(pixels.f_view([n, c, h * w])?.f_gather(2, &from, false)?.f_view([n, c, h, w])?)
     }

@@ -6,6 +6,7 @@ use rift_models::dataset::{Dataset, Pixels};
 use tch::{Device, Kind, Tensor};
 
 use crate::network::TorchError;
+use crate::network::device::upload;
 
 /// Images and labels on a device, as bytes where the data set has bytes: a quarter of the memory,
 /// and no copying while training.
@@ -17,6 +18,8 @@ pub struct ImageSet {
     label_tensor: Tensor,
     labels: Vec<usize>,
     input: [usize; 3],
+    /// The number of the first image.
+    first: usize,
 }
 
 /// Some images of a set.
@@ -26,7 +29,8 @@ pub struct Batch {
     pub images: Tensor,
     /// `N` classes, of `i64`.
     pub labels: Tensor,
-    /// The images' places in the set, by which their noise is keyed.
+    /// The images' numbers, by which their noise is keyed: their places in the set, unless it is
+    /// [numbered](ImageSet::numbered_from) otherwise.
     pub indices: Vec<usize>,
 }
 
@@ -122,7 +126,18 @@ impl ImageSet {
         let pixels = pixels.f_view([n as i64, c, h, w])?.f_to_device(device)?;
         let label_tensor: Vec<i64> = labels.iter().map(|label| *label as i64).collect();
         let label_tensor = Tensor::f_from_slice(&label_tensor)?.f_to_device(device)?;
-        Ok(Self { pixels, label_tensor, labels, input })
+        Ok(Self { pixels, label_tensor, labels, input, first: 0 })
+    }
+
+    /// The same set with its images numbered from `first` on, so that no image of another set has
+    /// the same number, and with it the same noise.
+    pub fn numbered_from(self, first: usize) -> Self {
+        Self { first, ..self }
+    }
+
+    /// The number of the image at a place.
+    pub(super) fn number(&self, place: usize) -> usize {
+        self.first + place
     }
 
     /// The number of images.
@@ -159,7 +174,7 @@ impl ImageSet {
         Ok(Batch {
             images: to_unit(&self.pixels.f_narrow(0, rows.start as i64, length)?)?,
             labels: self.label_tensor.f_narrow(0, rows.start as i64, length)?,
-            indices: rows.collect(),
+            indices: rows.map(|row| self.number(row)).collect(),
         })
     }
 
@@ -183,7 +198,7 @@ impl ImageSet {
         Ok(Batch {
             images: to_unit(&self.pixels.f_index_select(0, &places)?)?,
             labels: self.label_tensor.f_index_select(0, &places)?,
-            indices: indices.to_vec(),
+            indices: indices.iter().map(|index| self.number(*index)).collect(),
         })
     }
 
@@ -195,7 +210,7 @@ impl ImageSet {
     /// Places as a tensor on the set's device.
     pub(super) fn places(&self, indices: &[usize]) -> Result<Tensor, TorchError> {
         let places: Vec<i64> = indices.iter().map(|index| *index as i64).collect();
-        Ok(Tensor::f_from_slice(&places)?.f_to_device(self.pixels.device())?)
+        upload(&Tensor::f_from_slice(&places)?, self.pixels.device())
     }
 }
 

@@ -2,9 +2,23 @@
 
 use rand::seq::SliceRandom;
 use rift_models::threat::NoiseKey;
+use tch::Tensor;
 
 use super::{Augment, Batch, ImageSet};
 use crate::network::TorchError;
+
+/// More images, mixed into every batch.
+///
+/// As in Gowal et al. 2020 and Wang et al. 2023: an epoch has as many batches as without them; in
+/// each, so many images of this set are drawn with replacement, and the rest is the next of the
+/// shuffled others, of which an epoch sees only that part.
+#[derive(Clone, Copy, Debug)]
+pub struct Extra<'a> {
+    /// The images, numbered behind those that they are mixed with.
+    pub set: &'a ImageSet,
+    /// Their part of a batch, rounded down to whole images.
+    pub fraction: f64,
+}
 
 /// Shuffled, augmented batches, epoch by epoch.
 ///
@@ -13,6 +27,8 @@ use crate::network::TorchError;
 pub struct Loader<'a> {
     /// The images.
     pub set: &'a ImageSet,
+    /// What is mixed in.
+    pub extra: Option<Extra<'a>>,
     /// Images in a batch; the last of an epoch may have fewer.
     pub batch: usize,
     /// What is done to each image.
@@ -50,12 +66,36 @@ impl<'a> Loader<'a> {
         let loader = *self;
         let order = self.order(epoch);
         (first..self.len()).map(move |batch| {
-            let end = ((batch + 1) * loader.batch).min(order.len());
-            let indices = order[batch * loader.batch..end].to_vec();
-            let (images, labels) =
-                loader.augment.apply(loader.set, &indices, loader.seed, epoch)?;
-            Ok(Batch { images, labels, indices })
+            let size = loader.batch.min(order.len() - batch * loader.batch);
+            let own = size - loader.extras(size);
+            let start = batch * (loader.batch - loader.extras(loader.batch));
+            let mixed = loader.part(loader.set, &order[start..start + own], epoch)?;
+            match loader.extra {
+                None => Ok(mixed),
+                Some(Extra { set, .. }) => {
+                    let drawn = loader.draw(set.len(), size - own, [epoch, batch]);
+                    join(mixed, loader.part(set, &drawn, epoch)?)
+                }
+            }
         })
+    }
+
+    /// How many images of a batch come from the extra set.
+    fn extras(&self, size: usize) -> usize {
+        self.extra.map_or(0, |extra| (size as f64 * extra.fraction) as usize)
+    }
+
+    /// Places of a set of `n` images, drawn for a batch.
+    fn draw(&self, n: usize, count: usize, [epoch, batch]: [usize; 2]) -> Vec<usize> {
+        let key = NoiseKey { seed: self.seed, attack: "extra", restart: epoch as u32 };
+        let mut stream = key.stream(batch);
+        (0..count).map(|_| stream.below(n)).collect()
+    }
+
+    fn part(&self, set: &ImageSet, places: &[usize], epoch: usize) -> Result<Batch, TorchError> {
+        let (images, labels) = self.augment.apply(set, places, self.seed, epoch)?;
+        let indices = places.iter().map(|place| set.number(*place)).collect();
+        Ok(Batch { images, labels, indices })
     }
 
     /// The places of the set in the order of an epoch.
@@ -67,6 +107,16 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// One batch of two.
+fn join(mut first: Batch, second: Batch) -> Result<Batch, TorchError> {
+    first.indices.extend(second.indices);
+    Ok(Batch {
+        images: Tensor::f_cat(&[first.images, second.images], 0)?,
+        labels: Tensor::f_cat(&[first.labels, second.labels], 0)?,
+        indices: first.indices,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use tch::Device;
@@ -75,7 +125,7 @@ mod tests {
 
     fn seen(n: usize, batch: usize, epoch: usize) -> Vec<Vec<usize>> {
         let set = ImageSet::from_bytes(&vec![0; n], [1, 1, 1], vec![0; n], Device::Cpu).unwrap();
-        let loader = Loader { set: &set, batch, augment: Augment::NONE, seed: 1 };
+        let loader = Loader { set: &set, extra: None, batch, augment: Augment::NONE, seed: 1 };
         let batches: Vec<_> = loader.epoch(epoch).map(|b| b.unwrap().indices).collect();
         assert_eq!(batches.len(), loader.len());
         for first in 0..=batches.len() {
@@ -101,5 +151,36 @@ mod tests {
         assert_eq!(seen(9, 4, 0).iter().map(Vec::len).collect::<Vec<_>>(), [4, 4]);
         assert_eq!(seen(1, 4, 0).len(), 1);
         assert_eq!(seen(3, 1, 0).len(), 3);
+    }
+
+    #[test]
+    fn extra_images_have_their_part_of_every_batch() {
+        let set = |n, class, value| {
+            ImageSet::from_bytes(&vec![value; n], [1, 1, 1], vec![class; n], Device::Cpu).unwrap()
+        };
+        let (own, more) = (set(50, 0, 10), set(7, 1, 200).numbered_from(50));
+        let extra = Some(Extra { set: &more, fraction: 0.7 });
+        let loader = Loader { set: &own, extra, batch: 16, augment: Augment::NONE, seed: 1 };
+        let batches: Vec<Batch> = loader.epoch(3).map(Result::unwrap).collect();
+        let parts: Vec<[usize; 2]> = batches
+            .iter()
+            .map(|batch| {
+                let extra = batch.indices.iter().filter(|index| **index >= 50).count();
+                assert_eq!(batch.labels.sum(tch::Kind::Int64).int64_value(&[]), extra as i64);
+                let bright = batch.images.gt(0.5).sum(tch::Kind::Int64);
+                assert_eq!(bright.int64_value(&[]), extra as i64, "labels go with their images");
+                [batch.indices.len() - extra, extra]
+            })
+            .collect();
+        assert_eq!(parts, [[5, 11], [5, 11], [5, 11], [1, 1]], "as many batches as without");
+        let mut seen: Vec<usize> =
+            batches.iter().flat_map(|b| b.indices.iter().copied()).filter(|i| *i < 50).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 16, "no image of the set twice in an epoch");
+        let rest = loader.epoch_from(3, 2).map(|batch| batch.unwrap().indices);
+        let later: Vec<_> = batches[2..].iter().map(|batch| batch.indices.clone()).collect();
+        assert_eq!(rest.collect::<Vec<_>>(), later, "an interrupted epoch goes on as it was");
+        assert_ne!(loader.epoch(4).next().unwrap().unwrap().indices, batches[0].indices);
     }
 }

@@ -6,4 +6,4 @@ mod loader;
 
 pub use augment::Augment;
 pub use image_set::{Batch, ImageSet, ImageSetError};
-pub use loader::Loader;
+pub use loader::{Extra, Loader};

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Once;
 
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Tensor};
+
+use super::TorchError;
 
 /// A device as the user names it: `auto`, `cpu`, `cuda`, `cuda:1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,6 +156,17 @@ impl Drop for ManyShapes {
             Cuda::cudnn_set_benchmark(true);
         }
     }
+}
+
+/// A tensor of the processor on `device`, where the device may still be at work on what came
+/// before: the host does not wait for it.
+pub(crate) fn upload(tensor: &Tensor, device: Device) -> Result<Tensor, TorchError> {
+    if !device.is_cuda() {
+        return Ok(tensor.f_to_device(device)?);
+    }
+    // libtorch keeps the pinned copy until the device has read it.
+    let pinned = tensor.f_pin_memory(device)?;
+    Ok(pinned.f_to_device_(device, tensor.f_kind()?, true, false)?)
 }
 
 /// Waits until `device` has done all its work, so that a clock read afterwards is honest.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rift_models::arch::{Op, Value};
-use tch::{Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::build::slot;
 use super::layout::channels_last;
@@ -151,10 +151,12 @@ impl Network {
         let parameter = |offset: usize| &self.entries[self.first[index] + offset].tensor;
         let kind = self.precision.kind(op);
         let mut stride = stride as i64;
-        if kernel == 1 && padding == 0 && stride > 1 && parameter(0).requires_grad() {
-            // The same, by reading only the positions that count. libtorch 2.11 corrupts the heap
-            // in the weight gradient of a strided 1 × 1 convolution of few channels in
-            // channels-last layout. The channels are moved last so that the gradient is too.
+        let trains = self.device == Device::Cpu && parameter(0).requires_grad();
+        if kernel == 1 && padding == 0 && stride > 1 && trains {
+            // The same, by reading only the positions that count. On processors libtorch 2.11
+            // corrupts the heap in the weight gradient of a strided 1 × 1 convolution of few
+            // channels in channels-last layout. The channels are moved last so that the gradient
+            // is too.
             let pixels = x.f_permute([0, 2, 3, 1])?;
             let pixels = pixels.f_slice(1, None, None, stride)?.f_slice(2, None, None, stride)?;
             x = pixels.f_permute([0, 3, 1, 2])?;
@@ -214,6 +216,5 @@ struct Operand {
 
 /// The last value; [`Network::run`] has computed it.
 fn logits(mut values: Vec<Option<Tensor>>) -> Result<Tensor, TorchError> {
-    let logits = values.pop().flatten().ok_or_else(|| TorchError::missing("logits"))?;
-    Ok(logits.f_to_kind(Kind::Float)?)
+    values.pop().flatten().ok_or_else(|| TorchError::missing("logits"))
 }

@@ -77,7 +77,7 @@ impl Network {
     /// A network of its own with the same values, of which nothing trains.
     pub fn copy(&self) -> Result<Self, TorchError> {
         let values =
-            self.entries().map(|(_, t)| Ok(t.f_detach()?.f_to_dtype(Kind::Float, false, true)?));
+            self.entries().map(|(_, t)| Ok(t.f_detach()?.f_to_dtype(t.f_kind()?, false, true)?));
         let values = values.collect::<Result<Vec<_>, TorchError>>()?;
         let network = Self::assemble(self.graph.clone(), values, self.device)?;
         Ok(network.with_precision(self.precision))
@@ -90,6 +90,13 @@ impl Network {
         let values = values.collect::<Result<Vec<_>, TorchError>>()?;
         let network = Self::assemble(self.graph.clone(), values, self.device)?;
         Ok(network.with_precision(self.precision))
+    }
+
+    /// The same values in `f64`, which other arithmetic is held against; nothing trains.
+    pub(crate) fn in_double(&self) -> Result<Self, TorchError> {
+        let values = self.entries().map(|(_, t)| Ok(t.f_detach()?.f_to_kind(Kind::Double)?));
+        let values = values.collect::<Result<Vec<_>, TorchError>>()?;
+        Self::assemble(self.graph.clone(), values, self.device)
     }
 
     /// The same tensors, seen by a network that computes in `f32` and of which nothing trains: the

@@ -257,7 +257,7 @@ fn one_epoch(
     };
     let FinetuneSettings { batch, augment, seed, .. } = *settings;
     let (mut sum, mut seen) = (0.0, 0);
-    for batch in (Loader { set: train, batch, augment, seed }).epoch(epoch) {
+    for batch in (Loader { set: train, extra: None, batch, augment, seed }).epoch(epoch) {
         let batch = batch?;
         let loss =
             cross_entropy(&network.forward(&batch.images, mode)?, &batch.labels, Reduction::Mean)?;

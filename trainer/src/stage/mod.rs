@@ -1,5 +1,6 @@
 //! The pipeline, in order.
 
+pub mod check;
 mod evaluate;
 pub mod finetune;
 pub mod interpolate;

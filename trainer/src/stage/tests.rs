@@ -42,6 +42,7 @@ fn job(settings: &Settings, run: &Path) -> Job {
         meta: CheckpointMeta::new(arch, train.classes.clone(), Some(settings.attack()), lineage),
         data: train.digest.clone(),
         train: ImageSet::new(&train, Device::Cpu).unwrap(),
+        extra: None,
         validation: ImageSet::new(&validation, Device::Cpu).unwrap(),
         run: run.to_owned(),
         device: Device::Cpu,

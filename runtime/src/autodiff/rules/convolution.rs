@@ -3,7 +3,9 @@
 use ndarray::{ArrayD, Axis, IxDyn};
 use rift_models::onnx::{GraphBuilder, attribute, tensor};
 
+use super::phases;
 use super::window::Window;
+use crate::autodiff::Form;
 use crate::autodiff::error::Refusal;
 use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
@@ -38,9 +40,10 @@ impl Convolution {
     }
 
     /// The pads of the convolution that is this one's gradient; `None` if there is no such.
-    fn reversed_pads(&self) -> Option<Vec<i64>> {
+    fn reversed_pads(&self, form: Form) -> Option<Vec<i64>> {
         let window = &self.window;
-        if self.in_channels < FEW_CHANNELS || window.strides.iter().any(|s| *s != 1) {
+        let is_slow = form == Form::Mixed && self.in_channels < FEW_CHANNELS;
+        if is_slow || window.strides.iter().any(|s| *s != 1) {
             return None;
         }
         let reversed = |pads: &[usize]| -> Option<Vec<i64>> {
@@ -58,7 +61,8 @@ fn check(view: &View<'_>) -> Result<(), Refusal> {
 }
 
 /// `ConvTranspose(g, W)`, and at stride 1 with frozen weights, where that is faster, the convolution
-/// of `g` with `W` flipped in space and its channels swapped.
+/// of `g` with `W` flipped in space and its channels swapped; at other strides, where convolutions are
+/// asked for, that of its [`phases`].
 fn backward(
     view: &View<'_>,
     gradient: &str,
@@ -73,12 +77,23 @@ fn backward(
         attribute::ints("dilations", &signed(&window.dilations)),
         attribute::int("group", convolution.group as i64),
     ];
-    if let (Some(pads), Some(stored)) = (convolution.reversed_pads(), view.stored_floats(1)) {
+    if let (Some(pads), Some(stored)) =
+        (convolution.reversed_pads(view.form), view.stored_floats(1))
+    {
         let weight = tensor::load::<f32>(stored)?;
         let reversed = reverse_weight(&weight, convolution.group)?;
         let reversed = builder.array(&format!("{}_reversed", stored.name()), &reversed);
         attributes.push(attribute::ints("pads", &pads));
         return Ok(vec![(0, builder.node("Conv", &[gradient, &reversed], attributes))]);
+    }
+    if view.form == Form::Convolutions
+        && let (Some(stride), Some(stored)) = (phases::stride(window), view.stored_floats(1))
+    {
+        let weight = tensor::load::<f32>(stored)?;
+        let names = (gradient, stored.name());
+        let how = (window, stride);
+        let input = phases::backward(how, (&weight, convolution.group), names, builder)?;
+        return Ok(vec![(0, input)]);
     }
     attributes.push(attribute::ints("pads", &window.pads()));
     attributes.push(attribute::ints("output_padding", &window.output_padding()?));
@@ -97,8 +112,8 @@ fn reverse_weight(weight: &ArrayD<f32>, group: usize) -> Result<ArrayD<f32>, Ref
         swapped.invert_axis(Axis(axis));
     }
     let reversed: Vec<usize> = [&[group * inputs, outputs], &shape[2..]].concat();
-    let values = swapped.iter().copied().collect();
-    ArrayD::from_shape_vec(IxDyn(&reversed), values).map_err(|error| Refusal(error.to_string()))
+    let swapped = swapped.as_standard_layout().into_owned();
+    swapped.into_shape_with_order(IxDyn(&reversed)).map_err(|error| Refusal(error.to_string()))
 }
 
 #[cfg(test)]
@@ -109,11 +124,14 @@ mod tests {
     use crate::autodiff::testing::{Case, weights};
 
     fn conv(input: &[usize], weight: &[usize], attributes: &[AttributeProto]) {
-        Case::new(input).check(&format!("Conv {weight:?} {attributes:?}"), |b, x| {
-            let w = b.array("w", &weights(weight));
-            let bias = b.floats("bias", &vec![0.1; weight[0]]);
-            b.node("Conv", &[x, &w, &bias], attributes.to_vec())
-        });
+        for form in [Form::Mixed, Form::Convolutions] {
+            let name = format!("Conv {weight:?} {attributes:?} {form:?}");
+            Case::new(input).form(form).check(&name, |b, x| {
+                let w = b.array("w", &weights(weight));
+                let bias = b.floats("bias", &vec![0.1; weight[0]]);
+                b.node("Conv", &[x, &w, &bias], attributes.to_vec())
+            });
+        }
     }
 
     fn ints(name: &str, values: &[i64]) -> AttributeProto {
@@ -138,7 +156,44 @@ mod tests {
             conv(&[2, side, side], &[3, 2, 3, 3], &[ints("strides", &[2, 2]), pads.clone()]);
             conv(&[2, side, side], &[3, 2, 1, 1], &[ints("strides", &[2, 2])]);
             conv(&[2, side, 6], &[3, 2, 3, 3], &[ints("strides", &[3, 1]), pads]);
+            // A step over more than the kernel, and a kernel of which one phase is shorter.
+            conv(&[2, side, 7], &[3, 2, 2, 1], &[ints("strides", &[3, 3])]);
+            let wide = ints("pads", &[3, 2, 1, 3]);
+            conv(&[2, side, 5], &[4, 1, 5, 4], &[ints("strides", &[2, 2]), wide, group()]);
         }
+    }
+
+    fn group() -> AttributeProto {
+        attribute::int("group", 2)
+    }
+
+    #[test]
+    fn no_transposed_convolution_is_left_where_convolutions_are_asked_for() {
+        let Some(environment) = crate::autodiff::testing::environment() else { return };
+        let mut builder = GraphBuilder::new("net", 17);
+        let dims = [1, 3, 8, 8].map(rift_models::onnx::Dim::Fixed);
+        let x = builder.input("x", rift_models::onnx::DataType::Float, &dims).unwrap();
+        let [a, b] = [
+            builder.array("a", &weights(&[4, 3, 3, 3])),
+            builder.array("b", &weights(&[2, 4, 3, 3])),
+        ];
+        let x = builder.node("Conv", &[&x, &a], vec![ints("strides", &[2, 2])]);
+        let x = builder.node("Conv", &[&x, &b], vec![]);
+        let x = builder.node("Flatten", &[&x], vec![]);
+        builder.output(
+            &x,
+            rift_models::onnx::DataType::Float,
+            &[1, 2].map(rift_models::onnx::Dim::Fixed),
+        );
+        let model = builder.finish().unwrap();
+        let trace = crate::session::trace::Trace::measure(environment, &model).unwrap();
+        let interface = crate::autodiff::Interface::of(&model).unwrap();
+        let count = |form| {
+            let graph =
+                crate::autodiff::vector_jacobian_at(&model, &trace, &interface, form).unwrap();
+            graph.graph().node.iter().filter(|n| n.op_type() == "ConvTranspose").count()
+        };
+        assert_eq!((count(Form::Mixed), count(Form::Convolutions)), (2, 0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod linear;
 mod lp_pool;
 mod normalization;
 mod pad;
+mod phases;
 mod pooling;
 pub(super) mod quantized;
 mod reduction;

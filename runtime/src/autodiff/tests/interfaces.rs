@@ -6,7 +6,9 @@ use rift_models::onnx::{DataType, Dim, GraphBuilder, Model, attribute};
 
 use crate::autodiff::testing::{environment, run, weights};
 use crate::autodiff::{AutodiffError, Head};
-use crate::autodiff::{Interface, Layout, loss_gradient, vector_jacobian, vector_jacobian_at};
+use crate::autodiff::{
+    Form, Interface, Layout, loss_gradient, vector_jacobian, vector_jacobian_at,
+};
 use crate::session::trace::Trace;
 
 /// The gradient of the first logit at `image`.
@@ -98,7 +100,7 @@ fn one_of_several_outputs() {
     let found = ["main", "twin"].map(|output| {
         let interface = Interface::at(&model, Some(output)).unwrap();
         assert_eq!(interface.logits.before_softmax, output == "twin");
-        let gradient = vector_jacobian_at(&model, &trace, &interface).unwrap();
+        let gradient = vector_jacobian_at(&model, &trace, &interface, Form::default()).unwrap();
         let inputs = [("x", &image), ("cotangent", &cotangent)];
         run(&gradient, environment, &inputs, &[]).remove("input_gradient").unwrap()
     });

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rift_models::artifact::{AuditReport, AuditRequest, Shard};
-use rift_models::dataset::Dataset;
 use rift_runtime::audit::state::State;
 use rift_runtime::audit::{Keep, Plan, report};
-use rift_runtime::session::Classifier;
 use serde_json::{Value, json};
+
+use super::subject::Subject;
 
 /// Where it is asked to be, or beside the report; nowhere if the report goes to a device.
 pub(super) fn path(state: Option<&Path>, json: Option<&Path>) -> Option<PathBuf> {
@@ -24,11 +24,13 @@ pub(super) fn path(state: Option<&Path>, json: Option<&Path>) -> Option<PathBuf>
 /// All that two runs must have in common for one to go on where the other stopped; how the work is
 /// spread, and for how long, is no part of it.
 pub(super) fn identity(
-    (classifier, data): (&Classifier, &Dataset),
+    subject: &Subject,
     plan: &Plan,
     request: &AuditRequest,
     shard: Option<Shard>,
 ) -> anyhow::Result<Value> {
+    let Subject { classifier, twin, data, .. } = subject;
+    let engine = classifier.engine();
     let mut settings = serde_json::to_value(request)?;
     if let Some(settings) = settings.as_object_mut() {
         // The same images may lie elsewhere.
@@ -45,7 +47,9 @@ pub(super) fn identity(
         "data": [data.digest.to_string(), data.split.to_string()],
         "settings": settings,
         "part": shard,
-        "versions": [report::PROGRAM, classifier.library().version(), report::PROVIDER],
+        "gradients": twin.as_ref().map(|twin| twin.digest().to_string()),
+        "versions": [report::PROGRAM, classifier.library().version()],
+        "engine": [engine.provider().name(), &engine.steering().to_string()],
         "outputs": kept,
     }))
 }

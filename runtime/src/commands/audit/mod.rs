@@ -8,19 +8,21 @@ pub(crate) mod merge;
 mod output;
 mod replay;
 mod shard;
+mod subject;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
-use rift_models::dataset::{Dataset, Request, Split};
+use rift_models::dataset::{Dataset, Split};
 use rift_runtime::attack::gradient::{Attacker, GradientError, Graphs};
+use rift_runtime::attack::trial::fastest_batch;
 use rift_runtime::audit::state::State;
 use rift_runtime::audit::{
-    AuditError, Keep, Measured, Plan, Step, Watch, check_data, html, measure, report,
+    AuditError, Keep, Measured, Plan, Step, Watch, html, judge_twin, measure, report,
 };
 use rift_runtime::session::Classifier;
 
@@ -28,8 +30,9 @@ use self::certify::CertifyArgs;
 use self::flags::{Gate, ThreatArgs, duration, fraction};
 use self::replay::Replay;
 use self::shard::Part;
-use super::{Answer, open, output as files};
-use crate::cli::{Global, Spread, at_least_one};
+use self::subject::Subject;
+use super::{Answer, output as files};
+use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 
 /// Broken images that the page shows, among the first so many of the data.
 const SHOWN: usize = 18;
@@ -50,6 +53,15 @@ pub(crate) struct AuditArgs {
     /// Use the first N images
     #[arg(long, value_name = "N", env = "RIFT_LIMIT", value_parser = at_least_one)]
     limit: Option<usize>,
+    /// Follow the gradients of this model, the float twin of a quantised one, say; images are judged
+    /// by MODEL [with --replay: the one of the report]
+    #[arg(long, value_name = "TWIN", env = "RIFT_GRADIENTS_FROM")]
+    gradients_from: Option<PathBuf>,
+    /// Resize the images to the size that the model takes, by the triangle filter
+    #[arg(long, env = "RIFT_RESIZE", value_parser = clap::builder::FalseyValueParser::new())]
+    resize: bool,
+    #[command(flatten)]
+    reading: ReadingArgs,
     #[command(flatten)]
     threat: ThreatArgs,
     /// Make an audit again and say whether it is the same; threat model and attacks are the report's
@@ -87,6 +99,8 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_enum, env = "RIFT_GATE", default_value = "interval")]
     gate: Gate,
     #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
     spread: Spread,
 }
 
@@ -102,34 +116,36 @@ pub(crate) fn run(
         files::check_writable(path)?;
     }
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
-    let of_report = replay.as_ref().map(|replay| PathBuf::from(&replay.report.model.path));
-    let model = args.model.clone().or(of_report).context("no MODEL is given")?;
-    let classifier = open(&model, global)?;
-    let (data, path) = open_data(args, replay.as_ref())?;
-    check_data(&classifier, &data)?;
-    let plan = plan(args, replay.as_ref(), (&classifier, &data), started)?;
+    let subject = Subject::open(args, replay.as_ref(), global)?;
+    let Subject { classifier, twin, data, path, .. } = &subject;
+    let plan = plan(args, replay.as_ref(), &subject, started)?;
     let request = AuditRequest {
         data: path.display().to_string(),
         limit: args.limit.or(replay.as_ref().and_then(|replay| replay.request.limit)),
         eps: plan.eps.clone(),
         attacks: serde_json::to_value(&plan.methods)?,
         early_stop: plan.early_stop,
+        reading: classifier.reading().clone(),
+        gradients_from: twin.as_ref().map(|twin| twin.path().display().to_string()),
         smoothing: plan.smoothing.as_ref().map(serde_json::to_value).transpose()?,
     };
     let shard = match &replay {
         Some(replay) => replay.report.shard,
         None => args.shard.map(|part| part.shard(data.len())),
     };
-    let graphs = graphs(&classifier, &plan, &model)?;
-    let identity = keep::identity((&classifier, &data), &plan, &request, shard)?;
+    let graphs = graphs(&subject, &plan)?;
+    let identity = keep::identity(&subject, &plan, &request, shard)?;
     let state = state.map(|path| State::open(&path, &identity)).transpose()?;
-    let measured = attack(args, global, (&classifier, &data, &graphs), &plan, state.as_ref())?;
-    let mut report = report::report(&classifier, &data, &plan, &measured);
+    let measured = attack(args, global, (&subject, &graphs), &plan, state.as_ref())?;
+    let mut report = report::report(classifier, data, &plan, &measured);
     (report.request, report.shard) = (Some(request), shard);
+    if let Some(twin) = twin {
+        judge_twin(twin, &args.spread.options(), data, &measured, &mut report)?;
+    }
     if args.no_timing {
         report::forget_times(&mut report);
     }
-    write(args, (&classifier, &data), &measured, &report)?;
+    write(args, (classifier, data), &measured, &report)?;
     out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
     keep::close(state, &report, out)?;
     verdict(args, replay.as_ref(), &report, out)
@@ -139,15 +155,17 @@ pub(crate) fn run(
 fn plan(
     args: &AuditArgs,
     replay: Option<&Replay>,
-    (classifier, data): (&Classifier, &Dataset),
+    subject: &Subject,
     started: Instant,
 ) -> anyhow::Result<Plan> {
+    let Subject { classifier, twin, data, .. } = subject;
     let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
     let eps = args.threat.eps(trained)?;
     let methods = args.threat.methods(&eps)?;
     let smoothing = args.certify.smoothing()?;
-    let batch = args.spread.options().batch;
+    let batch = classifier.batch(args.spread.options().batch);
     let keep = match (&args.save_adversarial, &args.html) {
+        _ if twin.is_some() => Keep::All,
         (Some(_), _) => Keep::All,
         (None, Some(_)) => Keep::First(AMONG),
         (None, None) => Keep::First(0),
@@ -176,17 +194,30 @@ fn plan(
 fn attack(
     args: &AuditArgs,
     global: &Global,
-    (classifier, data, graphs): (&Classifier, &Dataset, &Graphs),
+    (subject, graphs): (&Subject, &Graphs),
     plan: &Plan,
     state: Option<&State>,
 ) -> anyhow::Result<Measured> {
+    let Subject { classifier, twin, data, .. } = subject;
     let options = args.spread.options();
     let mut attackers = Attacker::several(classifier, graphs, &options, plan.rows.len())?;
+    if let Some(twin) = twin {
+        attackers = attackers.into_iter().map(|attacker| attacker.steered_by(twin)).collect();
+    }
+    let mut plan = plan.clone();
+    if args.spread.batch_size.is_none() && classifier.fixed_batch().is_none() {
+        let work = (plan.rows.len(), attackers.len());
+        plan.batch =
+            fastest_batch(&mut attackers[0], data.input(), work).map_err(AuditError::Oracle)?;
+        for attacker in &mut attackers {
+            attacker.set_batch(plan.batch);
+        }
+    }
     let stop = interrupt::listen()?;
     let bar = output::Bar::new(global.quiet);
     let progress = |step: Step<'_>| bar.tell(step);
     let watch = Watch { progress: Some(&progress), state, stop: Some(stop.flag()) };
-    let measured = measure(&mut attackers, data, plan, &watch);
+    let measured = measure(&mut attackers, data, &plan, &watch);
     bar.finish();
     match measured {
         Err(AuditError::Interrupted) => Err(stop.stopped(state).into()),
@@ -194,23 +225,18 @@ fn attack(
     }
 }
 
-fn open_data(args: &AuditArgs, replay: Option<&Replay>) -> anyhow::Result<(Dataset, PathBuf)> {
-    let of_report = replay.map(|replay| PathBuf::from(&replay.request.data));
-    let path = args.data.clone().or(of_report).context("no `--data` is given")?;
-    let request = match replay {
-        Some(replay) => Request::new(replay.split).limit(replay.request.limit),
-        None => Request::new(args.split).limit(args.limit),
-    };
-    Ok((Dataset::open(&path, &request)?, path))
-}
-
 /// The gradient graphs that the plan needs; where there can be none, the error says what still works.
-fn graphs(classifier: &Classifier, plan: &Plan, model: &Path) -> anyhow::Result<Graphs> {
-    let built = Graphs::build(classifier, plan.heads(classifier.classes()));
+fn graphs(subject: &Subject, plan: &Plan) -> anyhow::Result<Graphs> {
+    let source = subject.twin.as_ref().unwrap_or(&subject.classifier);
+    let built = Graphs::build(source, plan.heads(source.classes()));
     let hint = matches!(built, Err(GradientError::Autodiff(_)));
     built.map_err(AuditError::from).with_context(|| {
-        let what = format!("cannot attack `{}`", model.display());
-        if hint { format!("{what} by its gradient (`--attack square` needs none)") } else { what }
+        let what = format!("cannot attack `{}`", subject.model.display());
+        let of = match &subject.twin {
+            Some(twin) => format!("the gradient of `{}`", twin.path().display()),
+            None => "its gradient".to_owned(),
+        };
+        if hint { format!("{what} by {of} (`--attack square` needs none)") } else { what }
     })
 }
 

@@ -54,7 +54,9 @@ pub struct Job {
     pub meta: CheckpointMeta,
     /// The training images.
     pub train: ImageSet,
-    /// Their digest.
+    /// What is mixed in, at the fraction of the settings.
+    pub extra: Option<ImageSet>,
+    /// The digest of all of them.
     pub data: Digest,
     /// The images that judge the epochs.
     pub validation: ImageSet,

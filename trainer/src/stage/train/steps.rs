@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
 use super::{TrainError, Training};
-use crate::data::{Augment, Loader};
+use crate::data::{Augment, Extra, Loader};
 use crate::network::TorchError;
 use crate::objective::StepLoss;
 use crate::record::Progress;
@@ -48,7 +48,9 @@ impl Training {
             pad: settings.pad.unwrap_or_else(|| Augment::pad_for(set.input())),
             flip: settings.flip.unwrap_or(set.input()[0] == 3),
         };
-        Loader { set, batch: settings.batch_size, augment, seed: settings.seed }
+        let fraction = settings.extra_fraction.unwrap_or(0.0);
+        let extra = self.job.extra.as_ref().map(|set| Extra { set, fraction });
+        Loader { set, extra, batch: settings.batch_size, augment, seed: settings.seed }
     }
 
     /// Goes through what is left of the epoch; `false` if it was told to stop on the way.
@@ -57,7 +59,9 @@ impl Training {
         let (settings, epoch) = (&job.settings, self.position.epochs);
         let (batches, first) = (self.loader().len(), self.position.step);
         let schedule = settings.schedule();
-        let loader = Loader { set: &job.train, ..self.loader() };
+        let extra = self.loader().extra.zip(job.extra.as_ref());
+        let extra = extra.map(|(extra, set)| Extra { set, ..extra });
+        let loader = Loader { set: &job.train, extra, ..self.loader() };
         for (index, batch) in (first..batches).zip(loader.epoch_from(epoch, first)) {
             let batch = batch?;
             // The rate in the middle of the step, so that no step of a cycle is of length zero.
