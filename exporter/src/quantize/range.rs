@@ -191,11 +191,14 @@ impl Histogram {
 
     fn entropy(&self) -> Range {
         let zero = ((-f64::from(self.range.lower)) / self.width()).round() as usize;
+        let zero = zero.min(Self::BINS);
         let mut best = (f64::INFINITY, self.range);
         for candidate in 0..=CANDIDATES {
-            let share = share(candidate);
-            let from = zero - (share * zero as f64).round() as usize;
-            let to = zero + (share * (Self::BINS - zero.min(Self::BINS)) as f64).round() as usize;
+            // One threshold for both ends, so that a long tail does not cut what lies opposite.
+            let threshold =
+                (share(candidate) * zero.max(Self::BINS - zero) as f64).round() as usize;
+            let from = zero - threshold.min(zero);
+            let to = zero + threshold.min(Self::BINS - zero);
             if to - from < STEPS as usize + 1 {
                 continue;
             }
