@@ -1,9 +1,12 @@
 //! The program from outside: what it prints, what it writes, how it ends.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
+mod bad_input;
 mod engines;
+mod formats;
 mod inputs;
 mod long_runs;
+mod scale;
 mod small_models;
 
 use std::fs;

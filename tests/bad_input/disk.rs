@@ -7,7 +7,7 @@ use std::process::Command;
 use rift_tests::Program;
 use rift_tests::images::TINY;
 use rift_tests::program::{Finished, finish};
-use rift_tests::small::{Trained, random_checkpoint, tiny_arch};
+use rift_tests::small::{Trained, random_checkpoint, tiny_arch, training};
 
 /// Runs a command whose files may not grow beyond 8 KiB, which fails a write as a full disk does.
 fn with_little_room(command: &Command) -> Finished {
@@ -73,4 +73,19 @@ fn an_audit_that_does_not_fit_leaves_nothing() {
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
     assert!(finished.stderr.contains("cannot write"), "{}", finished.stderr);
     assert_eq!(names(&out), Vec::<String>::new());
+}
+
+#[test]
+fn a_training_that_never_finds_room_says_so_and_ends_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let finished = with_little_room(&training(&run, 2));
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    let lines: Vec<&str> = finished.stderr.lines().collect();
+    let warnings = lines.iter().filter(|line| line.contains("the training goes on")).count();
+    assert!(warnings >= 2, "one at each try: {}", finished.stderr);
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("at.safetensors"), "{last}");
+    assert!(last.contains("File too large"), "the reason: {last}");
+    assert!(!names(&run).iter().any(|name| name.contains("safetensors")), "{:?}", names(&run));
 }

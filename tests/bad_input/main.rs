@@ -5,4 +5,5 @@
 mod data;
 mod disk;
 mod files;
+mod resume;
 mod settings;

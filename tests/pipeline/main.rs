@@ -5,5 +5,6 @@
 
 mod methods;
 mod real;
+mod records;
 mod stages;
 mod synthetic;

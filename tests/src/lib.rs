@@ -12,3 +12,8 @@ pub mod program;
 pub mod small;
 
 pub use program::{Finished, Program};
+
+/// Says that a test is skipped, and why; `make test` counts and names it.
+pub fn skipped(reason: impl std::fmt::Display) {
+    eprintln!("skipped: {reason}");
+}

@@ -21,6 +21,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Train a network, adversarially by default.
+    ///
+    /// On SIGINT or SIGTERM it finishes the step under way, writes the state, and exits with 130 or
+    /// 143; a second signal ends it at once. `--resume` goes on.
     Train(Box<commands::train::TrainArgs>),
     /// List the settings that a training may start from, or print one.
     Presets(commands::presets::PresetsArgs),
@@ -118,7 +121,7 @@ pub struct MachineArgs {
     /// gives the same result bit for bit.
     #[arg(long, value_name = "N", env = "RIFT_THREADS")]
     pub threads: Option<usize>,
-    /// Show no progress.
+    /// Show no progress: warnings and the result only.
     #[arg(long, env = "RIFT_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
     pub quiet: bool,
 }

@@ -139,6 +139,9 @@ pub struct Settings {
     pub validation_limit: usize,
     /// Steps of the attack that judges.
     pub validation_steps: usize,
+    /// So many training images, spread over the set, are judged like those of validation.
+    #[serde(default = "monitor_limit")]
+    pub monitor_limit: usize,
     /// In which numbers the network computes while it trains.
     #[serde(default)]
     pub precision: Precision,
@@ -217,6 +220,10 @@ impl Settings {
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string(self).map_err(|error| ConfigError::Key(one_line(&error)))
     }
+}
+
+fn monitor_limit() -> usize {
+    500
 }
 
 fn one_line(error: &dyn std::fmt::Display) -> String {

@@ -20,6 +20,13 @@ pub struct AtomicError {
     source: io::Error,
 }
 
+impl AtomicError {
+    /// The error for a file that grows in place, which cannot be written by renaming.
+    pub fn new(path: &Path, source: io::Error) -> Self {
+        failed(path)(source)
+    }
+}
+
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> AtomicError + '_ {
     move |source| AtomicError { path: path.display().to_string(), source }
 }

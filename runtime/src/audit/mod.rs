@@ -8,13 +8,17 @@
 mod certificate;
 #[cfg(test)]
 mod deceivers;
+pub mod format;
 pub mod html;
 mod merge;
 mod pace;
 mod plan;
 pub mod report;
+pub mod rules;
 mod runner;
 pub mod sanity;
+#[cfg(test)]
+mod smoothed;
 pub mod smoothing;
 pub mod state;
 mod summary;

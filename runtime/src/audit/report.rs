@@ -184,6 +184,9 @@ pub fn table(report: &AuditReport, data: &str) -> String {
     row("model", format!("{} (sha256 {})", report.model.path, report.model.digest.short()));
     let split = format!("{} split, {} images", report.split, report.n);
     row("data", format!("{data}, {split} (sha256 {})", report.model.data.short()));
+    if let Some(shard) = &report.shard {
+        row("part", format!("{} of {}, of {} images", shard.number, shard.of, shard.total));
+    }
     row("clean", accuracy(report.clean_accuracy, report.clean_interval).to_string());
     for point in &report.curve {
         row("at", format!("{:<9} {}", point.eps, point.robust));

@@ -111,6 +111,7 @@ struct Journal {
     file: File,
     synced: Instant,
     failure: Option<io::Error>,
+    has_records: bool,
 }
 
 /// The state of one audit, open for as long as it runs.
@@ -154,7 +155,8 @@ impl State {
             let begin = frame(&record, &[]).map_err(io)?;
             file.write_all(&[MAGIC, &begin].concat()).map_err(io)?;
         }
-        let journal = Journal { file, synced: Instant::now(), failure: None };
+        let has_records = end > MAGIC.len() + first_record(&bytes);
+        let journal = Journal { file, synced: Instant::now(), failure: None, has_records };
         Ok(Self { path: path.to_owned(), known, journal: Mutex::new(journal) })
     }
 
@@ -163,10 +165,9 @@ impl State {
         &self.path
     }
 
-    /// Whether an earlier run left something.
-    pub fn is_resumed(&self) -> bool {
-        let known = &self.known;
-        known.findings.is_some() || !known.clean.is_empty() || !known.outcomes.is_empty()
+    /// Whether there is anything to go on from.
+    pub fn has_records(&self) -> bool {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).has_records
     }
 
     /// Removes the file: the audit is over.
@@ -253,6 +254,7 @@ impl State {
         }
         let mut attempt = || {
             journal.file.write_all(&frame(record, &blob)?)?;
+            journal.has_records = true;
             if journal.synced.elapsed() >= SYNC {
                 journal.file.sync_data()?;
                 journal.synced = Instant::now();
@@ -290,6 +292,12 @@ fn unframe(bytes: &[u8]) -> Option<(Record, Vec<f32>, &[u8])> {
     }
     let float = |four: &[u8]| four.try_into().map_or(f32::NAN, f32::from_le_bytes);
     Some((serde_json::from_slice(json).ok()?, blob.chunks_exact(4).map(float).collect(), rest))
+}
+
+/// The length of the record that says which audit it is.
+fn first_record(bytes: &[u8]) -> usize {
+    let records = bytes.strip_prefix(MAGIC).unwrap_or_default();
+    unframe(records).map_or(0, |(_, _, rest)| records.len() - rest.len())
 }
 
 enum Unreadable {
@@ -398,7 +406,7 @@ mod tests {
         let path = folder.path().join("new/a.state");
         let identity = json!({"model": "m", "data": "d"});
         let state = State::open(&path, &identity).unwrap();
-        assert!(!state.is_resumed());
+        assert!(!state.has_records());
         let logits = ndarray::arr2(&[[0.1_f32, f32::INFINITY], [1.0 / 3.0, -0.0]]);
         state.keep_logits(4, &logits.view());
         (0..3).for_each(|index| state.keep_outcome(1, &outcome(index), index as f64));
@@ -417,7 +425,7 @@ mod tests {
             }
         }
         let state = State::open(&path, &identity).unwrap();
-        assert_eq!(state.outcomes(1).1, 2.0);
+        assert_eq!((state.outcomes(1).1, state.has_records()), (2.0, true));
         assert_eq!(state.logits(4..6).unwrap(), logits);
         assert!(state.logits(3..6).is_none() && state.outcomes(0).0.is_empty());
         state.remove().unwrap();

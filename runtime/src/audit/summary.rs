@@ -103,7 +103,8 @@ fn about_checks(findings: &Findings) -> Vec<String> {
     if findings.by_batch > 0 {
         warnings.push(format!(
             "batch-dependence: {} of {n} images got other logits when asked alone: the answer \
-             depends on what else is in the batch; ask with `--batch-size 1`",
+             depends on what else is in the batch; this audit asked about images one by one, and \
+             holds only for a server that does the same",
             findings.by_batch
         ));
     }
@@ -264,4 +265,112 @@ fn about_logits(measured: &Measured) -> Vec<String> {
         warnings.push(text.to_owned());
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use rift_models::artifact::SampleResult;
+
+    use super::super::format::tests::report;
+    use super::*;
+
+    /// What checks of 24 images find in an honest model.
+    fn honest() -> Worth {
+        Worth {
+            n: 24,
+            blind: 0,
+            one_step: 10,
+            many_steps: 14,
+            stuck: 2,
+            far: "0.5".parse().unwrap(),
+            far_left: 1,
+            black_box: 0,
+            saturated: 0,
+        }
+    }
+
+    fn names(findings: &Findings) -> Vec<String> {
+        let name = |warning: &String| warning.split(": ").next().unwrap_or_default().to_owned();
+        about_checks(findings).iter().map(name).collect()
+    }
+
+    #[test]
+    fn every_sign_of_masked_gradients_has_its_warning_and_its_bound() {
+        let with = |worth: Worth| Findings { n: 24, gradient: Some(worth), ..Findings::default() };
+        assert_eq!(names(&with(honest())), [""; 0]);
+        for (name, below, above) in [
+            ("blind-gradients", Worth { blind: 1, ..honest() }, Worth { blind: 2, ..honest() }),
+            (
+                "one-step-beats-many",
+                Worth { one_step: 15, ..honest() },
+                Worth { one_step: 16, ..honest() },
+            ),
+            ("steps-do-not-help", Worth { stuck: 7, ..honest() }, Worth { stuck: 8, ..honest() }),
+            (
+                "survives-any-eps",
+                Worth { far_left: 2, ..honest() },
+                Worth { far_left: 3, ..honest() },
+            ),
+            (
+                "black-box-beats-gradient",
+                Worth { black_box: 1, ..honest() },
+                Worth { black_box: 2, ..honest() },
+            ),
+            (
+                "saturated-logits",
+                Worth { saturated: 12, ..honest() },
+                Worth { saturated: 13, ..honest() },
+            ),
+        ] {
+            assert_eq!(names(&with(below)), [""; 0], "{name}");
+            let above = with(above);
+            assert_eq!(names(&above), [name]);
+            // Saturation is found out and followed around; all else calls for random search.
+            assert_eq!(above.needs_search(), name != "saturated-logits", "{name}");
+        }
+        let gradient = Some(honest());
+        let random = Findings { n: 24, random: 1, by_batch: 0, gradient: gradient.clone() };
+        assert_eq!((names(&random), random.needs_search()), (vec!["random-outputs".into()], true));
+        let batch = Findings { n: 24, random: 0, by_batch: 1, gradient };
+        assert_eq!((names(&batch), batch.needs_search()), (vec!["batch-dependence".into()], true));
+    }
+
+    #[test]
+    fn what_a_report_counts_is_warned_of_above_its_bound() {
+        let names = |report: &AuditReport| -> Vec<String> {
+            let name = |warning: &String| warning.split(": ").next().unwrap_or_default().to_owned();
+            counted(report).iter().map(name).collect()
+        };
+        let honest = report();
+        assert_eq!(names(&honest), [""; 0]);
+
+        let mut blind = honest.clone();
+        let sample = |index| SampleResult {
+            index,
+            label: 0,
+            clean_prediction: 0,
+            adversarial_prediction: 0,
+            distance: 0.0,
+            broken_by: None,
+            broken_at: None,
+            blind: index < 4,
+            twin: None,
+        };
+        blind.samples = (0..80).map(sample).collect();
+        assert_eq!(names(&blind), [""; 0]);
+        blind.samples[4].blind = true;
+        assert_eq!(names(&blind), ["zero-gradients"]);
+
+        let mut searched = honest.clone();
+        let mut square = honest.attacks[0].clone();
+        (square.name, square.attacked, square.broken) = ("square".to_owned(), 40, 1);
+        searched.attacks.push(square);
+        assert_eq!(names(&searched), [""; 0]);
+        searched.attacks[1].broken = 2;
+        assert_eq!(names(&searched), ["black-box-wins"]);
+
+        let mut late = honest;
+        late.attacks[0].unreached = 1;
+        assert_eq!(names(&late), ["unreached"]);
+    }
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::source::{Images, Source, ThreatArgs, made_by};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
-use crate::record::Progress;
+use crate::record::{Progress, figures};
 use crate::stage::interpolate::{Alphas, Sweep, SweepSettings, interpolate, moved};
 use crate::stage::probe;
 
@@ -42,7 +42,7 @@ pub struct InterpolateArgs {
     /// The seed of the attack's noise.
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
     seed: u64,
-    /// The folder for `sweep.json`, `rift.safetensors` and `probe.safetensors`.
+    /// The folder for `sweep.json`, `sweep.svg`, `rift.safetensors` and `probe.safetensors`.
     #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
     out: PathBuf,
     /// Write the sweep as JSON here, too.
@@ -191,7 +191,7 @@ fn lineage(
     }
 }
 
-/// Writes `sweep.json`, `rift.safetensors` and its probe; gives the network and the digest.
+/// Writes `sweep.json` and its figure, `rift.safetensors` and its probe; gives the network and the digest.
 pub(super) fn write(
     out: &Path,
     made: &Made,
@@ -201,6 +201,7 @@ pub(super) fn write(
     let network = source.network.copy()?;
     network.set_state(&made.checkpoint.tensors)?;
     atomic::write_json(&out.join("sweep.json"), &made.report)?;
+    figures::sweep(&made.report).write(&out.join(figures::SWEEP))?;
     let digest = made.checkpoint.write(&out.join("rift.safetensors"))?;
     probe(&network, &digest, validation)?.write(&out.join("probe.safetensors"))?;
     Ok((network, digest))

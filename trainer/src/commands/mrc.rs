@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::source::{Images, Source, ThreatArgs};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
-use crate::record::Progress;
+use crate::record::chart::Figure;
+use crate::record::{Progress, figures};
 use crate::stage::mrc::{MrcSettings, measure};
 
 /// As many images as tell the modules apart, and no more: a pass a module and step over each.
@@ -40,7 +41,7 @@ pub struct MrcArgs {
     /// The seed of the attack's noise.
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
     seed: u64,
-    /// The report to write, as JSON.
+    /// The report to write, as JSON. Beside a name in `.json`, a figure is written in `.svg`.
     #[arg(
         long,
         visible_alias = "json",
@@ -103,6 +104,10 @@ pub fn run(args: &MrcArgs) -> anyhow::Result<ExitCode> {
     let settings = args.ascent.settings(threat, args.batch_size);
     let report = report(&source, &images, settings, args.machine.quiet)?;
     atomic::write_json(&args.out, &report)?;
+    // A device or a pipe has nothing beside it.
+    if args.out.extension().is_some_and(|extension| extension == "json") {
+        figure(&source, &report).write(&args.out.with_extension("svg"))?;
+    }
     print(&report)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
@@ -135,6 +140,12 @@ pub(super) fn report(
     };
     report.sort();
     Ok(report)
+}
+
+/// The report as bars, in the order of the network.
+pub(super) fn figure(source: &Source, report: &MrcReport) -> Figure {
+    let modules: Vec<&str> = source.network.graph().modules().collect();
+    figures::mrc(report, &modules)
 }
 
 /// Columns of the longest bar.

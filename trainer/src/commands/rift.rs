@@ -17,7 +17,7 @@ use super::mrc::AscentArgs;
 use super::source::{Images, Source, ThreatArgs};
 use super::{finetune, interpolate, mrc};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
-use crate::record::Progress;
+use crate::record::{Progress, figures};
 use crate::stage::finetune::Scope;
 use crate::stage::rift::{RiftReport, compare};
 
@@ -51,7 +51,7 @@ pub struct RiftArgs {
     #[arg(long, default_value_t = 0, env = "RIFT_SEED")]
     seed: u64,
     /// The folder for `mrc.json`, `finetuned.safetensors`, `sweep.json`, `rift.safetensors`,
-    /// `probe.safetensors` and `rift.json`.
+    /// `probe.safetensors` and `rift.json`, and for the figures `mrc.svg` and `sweep.svg`.
     #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
     out: PathBuf,
     /// Write the final report as JSON here, too.
@@ -105,6 +105,7 @@ impl Run<'_> {
         let settings = args.ascent.settings(self.threat.clone(), args.eval_batch_size);
         let report = mrc::report(self.source, &images, settings, args.machine.quiet)?;
         let digest = atomic::write_json(&args.out.join("mrc.json"), &report)?;
+        mrc::figure(self.source, &report).write(&args.out.join(figures::MRC))?;
         Ok((report, digest))
     }
 

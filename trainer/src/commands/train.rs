@@ -16,8 +16,8 @@ use super::signals;
 use crate::cli::MachineArgs;
 use crate::config::{Preset, SettingFlags, Settings};
 use crate::data::ImageSet;
-use crate::record::{EpochMetrics, Progress};
-use crate::stage::train::{BEST, Every, SETTINGS};
+use crate::record::{EpochMetrics, Progress, figures, overfitting};
+use crate::stage::train::{BEST, Every, LAST, METRICS, SETTINGS};
 use crate::stage::{Job, Stop, Training};
 
 /// Arguments of `train`.
@@ -30,7 +30,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE", env = "RIFT_CONFIG")]
     config: Option<PathBuf>,
     /// The folder of the run: `at.safetensors` (the best epoch), `last.safetensors`,
-    /// `metrics.jsonl`, `run.toml`, and the state to resume from.
+    /// `metrics.jsonl`, `training.svg`, event files for TensorBoard, `run.toml`, and the state to
+    /// resume from.
     #[arg(long, value_name = "RUN", env = "RIFT_OUT")]
     out: PathBuf,
     /// Go on with the training in the folder; start one where there is none.
@@ -59,6 +60,11 @@ struct TrainReport<'a> {
     clean: Accuracy,
     #[serde(skip_serializing_if = "Option::is_none")]
     robust: Option<Accuracy>,
+    /// What training and validation took.
+    seconds: f64,
+    /// What the curves show of robust overfitting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overfitting: Option<String>,
 }
 
 /// Runs `train`.
@@ -84,6 +90,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
     if let Some(pad) = settings.pad.filter(|pad| *pad >= height.min(width)) {
         anyhow::bail!("`pad` is {pad}, reflection needs less than the side of {height} × {width}");
     }
+    // From here on a signal finds something worth finishing.
+    let stop = signals::stop()?;
     let training = Training::open(
         Job {
             graph,
@@ -99,7 +107,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         args.resume,
         args.checkpoint_every,
     )?;
-    finish(args, &settings, training)
+    finish(args, &settings, training, &stop)
 }
 
 fn image_set(dataset: &Dataset, device: Device) -> anyhow::Result<ImageSet> {
@@ -177,20 +185,34 @@ fn finish(
     args: &TrainArgs,
     settings: &Settings,
     mut training: Training,
+    stop: &Stop,
 ) -> anyhow::Result<ExitCode> {
-    let stop = signals::stop()?;
     let images = training.images_per_epoch();
     let progress = Progress::new("train", images * settings.epochs, args.machine.quiet);
     progress.start_at(images * training.epochs().len() + training.position().images);
     while !training.is_finished() {
-        let Some(epoch) = training.epoch(&progress, &stop)? else {
+        let Some(epoch) = training.epoch(&progress, stop)? else {
             drop(progress);
-            return stopped(args, &training, &stop);
+            return stopped(args, &training, stop);
         };
         progress.line(epoch.describe(settings.epochs));
+        warn_of_overfitting(&training, &progress);
     }
     drop(progress);
     training.finish()?;
+    report(args, settings, &training)
+}
+
+/// Warns once: after the epoch that shows it first.
+fn warn_of_overfitting(training: &Training, progress: &Progress) {
+    let (epochs, before) = (training.epochs(), training.epochs().len().saturating_sub(1));
+    if let (Some(found), None) = (overfitting(epochs), overfitting(&epochs[..before])) {
+        progress.warn(found.to_string());
+    }
+}
+
+/// Writes and prints what came of it.
+fn report(args: &TrainArgs, settings: &Settings, training: &Training) -> anyhow::Result<ExitCode> {
     let best = training.best().context("the run has no best epoch")?;
     let checkpoint = args.out.join(BEST);
     let report = TrainReport {
@@ -200,11 +222,13 @@ fn finish(
         best,
         clean: Accuracy::new(best.validation_clean, best.validation_n),
         robust: best.validation_robust.map(|robust| Accuracy::new(robust, best.validation_n)),
+        seconds: training.epochs().iter().map(|epoch| epoch.seconds).sum(),
+        overfitting: overfitting(training.epochs()).map(|found| found.to_string()),
     };
     if let Some(path) = &args.json {
         atomic::write_json(path, &report)?;
     }
-    print(&report, settings)?;
+    print(&report, settings, training.epochs())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -216,12 +240,33 @@ fn stopped(args: &TrainArgs, training: &Training, stop: &Stop) -> anyhow::Result
     Ok(signals::exit_code(stop))
 }
 
-fn print(report: &TrainReport<'_>, settings: &Settings) -> std::io::Result<()> {
+/// Prints a row for each epoch worth one, and the files.
+fn print(
+    report: &TrainReport<'_>,
+    settings: &Settings,
+    epochs: &[EpochMetrics],
+) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<24} {} of {}", "best epoch", report.best.epoch, report.epochs)?;
-    writeln!(out, "{:<24} {}", "clean (validation)", report.clean)?;
-    if let Some(robust) = &report.robust {
-        writeln!(out, "{:<24} {robust}", settings.validation_attack().label())?;
+    let TrainReport { best, clean, robust, seconds, overfitting, .. } = report;
+    let mut row = |name: &str, value: &dyn std::fmt::Display| writeln!(out, "{name:<24} {value}");
+    row("best epoch", &format_args!("{} of {}", best.epoch, report.epochs))?;
+    row("clean (validation)", clean)?;
+    if let Some(robust) = robust {
+        row(&settings.validation_attack().label(), robust)?;
     }
-    writeln!(out, "{:<24} {}", "checkpoint", report.checkpoint.display())
+    if let (Some(last), true) = (epochs.last(), best.epoch < report.epochs) {
+        let accuracy = |correct| Accuracy::new(correct, last.validation_n);
+        row("last epoch, clean", &accuracy(last.validation_clean))?;
+        if let Some(robust) = last.validation_robust {
+            row("last epoch, robust", &accuracy(robust))?;
+        }
+    }
+    row("time", &indicatif::HumanDuration(std::time::Duration::from_secs_f64(*seconds)))?;
+    if let Some(overfitting) = overfitting {
+        row("warning", overfitting)?;
+    }
+    row("checkpoint", &report.checkpoint.display())?;
+    let run = report.checkpoint.parent().unwrap_or(&report.checkpoint);
+    row("beside it", &[LAST, METRICS, figures::TRAINING, SETTINGS].join(", "))?;
+    row("curves", &format_args!("tensorboard --logdir {}", run.display()))
 }

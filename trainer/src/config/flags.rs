@@ -156,6 +156,10 @@ pub struct SettingFlags {
     /// Steps of the attack that judges after each epoch.
     #[arg(long, value_name = "N", env = "RIFT_VALIDATION_STEPS")]
     pub(super) validation_steps: Option<usize>,
+    /// So many training images, spread over the set, are judged like those of validation, so that
+    /// robust overfitting shows; 0 for none.
+    #[arg(long, value_name = "N", env = "RIFT_MONITOR_LIMIT")]
+    pub(super) monitor_limit: Option<usize>,
     /// In which numbers the network computes while it trains: `float32`, `bf16`, or on
     /// a GPU `tf32`. Whatever it is, weights are kept and epochs are judged in `float32`.
     #[arg(long, env = "RIFT_PRECISION")]

@@ -202,6 +202,23 @@ impl ImageSet {
         })
     }
 
+    /// A set of `n` of the images, spread evenly over this one, which may be sorted.
+    ///
+    /// # Errors
+    /// If the device has too little memory.
+    pub fn spread(&self, n: usize) -> Result<Self, TorchError> {
+        let n = n.clamp(1, self.len());
+        let picked: Vec<usize> = (0..n).map(|place| place * self.len() / n).collect();
+        let places = self.places(&picked)?;
+        Ok(Self {
+            pixels: self.pixels.f_index_select(0, &places)?,
+            label_tensor: self.labels_at(&places)?,
+            labels: picked.iter().map(|place| self.labels[*place]).collect(),
+            input: self.input,
+            first: self.first,
+        })
+    }
+
     /// The labels at these places.
     pub(super) fn labels_at(&self, places: &Tensor) -> Result<Tensor, TorchError> {
         Ok(self.label_tensor.f_index_select(0, places)?)
@@ -247,6 +264,10 @@ mod tests {
             set.batches(4, Some(9)).map(|batch| batch.unwrap().indices.len()).collect();
         assert_eq!(sizes, [4, 4, 1]);
         assert!(set.select(&[10]).is_err());
+        let some = set.spread(4).unwrap();
+        assert_eq!(some.labels(), [0, 2, 5, 7].map(|place| dataset.labels[place]));
+        assert_eq!(some.batch(1..2).unwrap().images, set.batch(2..3).unwrap().images);
+        assert_eq!(set.spread(99).unwrap().len(), 10);
     }
 
     #[test]

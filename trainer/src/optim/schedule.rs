@@ -129,9 +129,12 @@ mod tests {
     #[test]
     fn cosine_only_falls_and_cyclic_falls_along_a_line() {
         let (cosine, cyclic) = (schedule(ScheduleKind::Cosine), schedule(ScheduleKind::Cyclic));
-        for (epochs, falling, line) in
-            [(0.0, 0.1, 0.0), (11.0, 0.0975528, 0.05), (66.0, 0.0345492, 0.05), (110.0, 0.0, 0.0)]
-        {
+        for (epochs, falling, line) in [
+            (0.0, 0.1, 0.0),
+            (11.0, 0.097_552_8, 0.05),
+            (66.0, 0.034_549_2, 0.05),
+            (110.0, 0.0, 0.0),
+        ] {
             assert!((cosine.at(epochs) - falling).abs() < 1e-6, "{epochs}");
             assert!((cyclic.at(epochs) - line).abs() < 1e-12, "{epochs}");
         }

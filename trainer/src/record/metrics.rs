@@ -6,7 +6,7 @@ use rift_models::artifact::atomic::{self, AtomicError};
 use serde::{Deserialize, Serialize};
 
 /// One epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// The epoch, from 1.
     pub epoch: usize,
@@ -16,6 +16,15 @@ pub struct EpochMetrics {
     pub train_loss: f64,
     /// The accuracy on what was trained on, which is adversarial in adversarial training.
     pub train_accuracy: f64,
+    /// Training images that were judged like those of validation.
+    #[serde(default)]
+    pub training_n: usize,
+    /// How many of them were classified correctly.
+    #[serde(default)]
+    pub training_clean: usize,
+    /// How many of them stood under the attack of validation; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_robust: Option<usize>,
     /// Validation images that were judged.
     pub validation_n: usize,
     /// How many of them were classified correctly.
@@ -33,6 +42,25 @@ impl EpochMetrics {
     /// By what epochs are compared: robust first where there is an attack, then clean.
     pub fn score(&self) -> (usize, usize) {
         (self.validation_robust.unwrap_or(self.validation_clean), self.validation_clean)
+    }
+
+    /// The epoch as scalars for TensorBoard; what was not measured is left out.
+    pub fn scalars(&self) -> Vec<(&'static str, f64)> {
+        let training = Some(self.training_n).filter(|n| *n > 0);
+        let share = |count: Option<usize>, n: Option<usize>| Some(count? as f64 / n? as f64);
+        let validation = Some(self.validation_n);
+        [
+            ("epoch/train_loss", Some(self.train_loss)),
+            ("epoch/train_accuracy", Some(self.train_accuracy)),
+            ("epoch/training_clean", share(Some(self.training_clean), training)),
+            ("epoch/training_robust", share(self.training_robust, training)),
+            ("epoch/validation_clean", share(Some(self.validation_clean), validation)),
+            ("epoch/validation_robust", share(self.validation_robust, validation)),
+            ("epoch/seconds", Some(self.seconds)),
+        ]
+        .into_iter()
+        .filter_map(|(tag, value)| Some((tag, value?)))
+        .collect()
     }
 
     /// The epoch as a line for people.

@@ -1,11 +1,16 @@
 //! A bar on standard error.
 
+use std::io::Write;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Shows how many images are done, how fast and how long it will take; nothing where standard
-/// error is no terminal.
+/// Shows how many images are done, how fast and how long it will take. Where standard error is no
+/// terminal but a log, there is no bar, only the lines that are worth keeping.
 #[derive(Debug)]
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+}
 
 impl Progress {
     /// A bar of `images` steps with a `label` in front; hidden if `quiet`.
@@ -22,43 +27,48 @@ impl Progress {
             .progress_chars("=> ");
         bar.set_style(style);
         bar.set_prefix(label.into());
-        Self(bar)
+        Self { bar, quiet }
     }
 
     /// No bar.
     pub fn hidden() -> Self {
-        Self(ProgressBar::hidden())
+        Self { bar: ProgressBar::hidden(), quiet: true }
     }
 
     /// `images` more are done.
     pub fn advance(&self, images: usize) {
-        self.0.inc(images as u64);
+        self.bar.inc(images as u64);
     }
 
     /// What to say behind the bar.
     pub fn say(&self, message: impl Into<String>) {
-        self.0.set_message(message.into());
+        self.bar.set_message(message.into());
     }
 
     /// `images` were done before the bar began; they do not count for rate and time left.
     pub fn start_at(&self, images: usize) {
-        self.0.set_position(images as u64);
-        self.0.reset_eta();
+        self.bar.set_position(images as u64);
+        self.bar.reset_eta();
     }
 
-    /// Puts a line above the bar; nothing where there is no bar.
+    /// Puts a line above the bar, or into the log; nothing if it is to be quiet.
     pub fn line(&self, line: impl AsRef<str>) {
-        self.0.println(line);
+        if !self.bar.is_hidden() {
+            self.bar.println(line);
+        } else if !self.quiet {
+            // A log that cannot be written is no reason to stop.
+            let _ = writeln!(std::io::stderr().lock(), "{}", line.as_ref());
+        }
     }
 
     /// Warns of something, above the bar where there is one.
     pub fn warn(&self, line: impl AsRef<str>) {
-        self.0.suspend(|| tracing::warn!("{}", line.as_ref()));
+        self.bar.suspend(|| tracing::warn!("{}", line.as_ref()));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

@@ -57,7 +57,9 @@ fn tolerance(sort: Sort, precision: Precision) -> f64 {
         (Precision::Tf32, Sort::Gradient) => 1e-1,
         (Precision::Tf32, Sort::BatchGradient) => 2e-1,
         (Precision::Bf16, Sort::Value | Sort::Attack) => 6e-2,
-        (Precision::Bf16, Sort::Gradient | Sort::BatchGradient) => 3e-1,
+        (Precision::Bf16, Sort::Gradient) => 3e-1,
+        // Found 0.56 with 8 images; a gradient that has nothing to do with it would be at 1.4.
+        (Precision::Bf16, Sort::BatchGradient) => 8e-1,
     }
 }
 

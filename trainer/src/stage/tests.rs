@@ -15,7 +15,8 @@ use crate::data::ImageSet;
 use crate::network::device;
 use crate::objective::Method;
 use crate::optim::ScheduleKind;
-use crate::record::{EpochMetrics, Progress};
+use crate::record::figures::TRAINING;
+use crate::record::{EpochMetrics, Progress, tensorboard};
 
 const DATA: &str = "synthetic:4x3x16x16,train=240,test=40";
 
@@ -77,6 +78,14 @@ fn assert_same_weights(a: &Path, b: &Path) {
         assert!(a == b, "{file} differs");
     }
     assert_eq!(recorded(a), recorded(b));
+    assert_eq!(shown(a), shown(b));
+}
+
+/// What TensorBoard shows of a run, but for the clock.
+fn shown(run: &Path) -> Vec<(usize, String, f32)> {
+    let mut scalars = tensorboard::read(run).unwrap();
+    scalars.retain(|(_, tag, _)| !tag.contains("second"));
+    scalars
 }
 
 /// What was recorded, but for the clock.
@@ -89,7 +98,7 @@ fn recorded(run: &Path) -> Vec<EpochMetrics> {
 #[test]
 fn a_resumed_training_ends_with_the_same_bits() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let settings = settings(Method::At);
+    let settings = Settings { batch_size: 16, ..settings(Method::At) };
     train(&settings, whole.path(), 3).finish().unwrap();
     for _ in 0..2 {
         train(&settings, parts.path(), 1);
@@ -99,6 +108,13 @@ fn a_resumed_training_ends_with_the_same_bits() {
     train(&settings, parts.path(), 1).finish().unwrap();
     assert_same_weights(whole.path(), parts.path());
     assert_eq!(recorded(whole.path()).len(), 3);
+    // 3 epochs of 8 steps: the steps are recorded at 16, the epochs at their ends.
+    let losses = |tag: &str| -> Vec<usize> {
+        let all = shown(whole.path());
+        all.into_iter().filter(|(_, other, _)| other == tag).map(|(step, ..)| step).collect()
+    };
+    assert_eq!(losses("train/loss"), [16]);
+    assert_eq!(losses("epoch/validation_robust"), [8, 16, 24]);
 }
 
 #[test]
@@ -114,18 +130,18 @@ fn a_training_stopped_after_every_step_ends_with_the_same_bits() {
             break;
         }
         let (before, stop) = (training.position().clone(), Stop::default());
-        let all_steps = before.step == training.loader().len();
+        let all_steps = before.step == training.job().loader().len();
         if !all_steps || stops % 2 == 0 {
             stop.request(15);
         }
         // Told to stop, it finishes the step under way, or begins to judge and leaves off.
         let done = training.epoch(&Progress::hidden(), &stop).unwrap().is_some();
         assert_eq!(done, stop.requested().is_none(), "{before}");
-        let step = if done { 0 } else { (before.step + 1).min(training.loader().len()) };
+        let step = if done { 0 } else { (before.step + 1).min(training.job().loader().len()) };
         assert_eq!(training.position().step, step);
         stops += 1;
     }
-    assert!(stops >= 2 * open(&settings, parts.path()).loader().len(), "{stops}");
+    assert!(stops >= 2 * open(&settings, parts.path()).job().loader().len(), "{stops}");
     assert_same_weights(whole.path(), parts.path());
 }
 
@@ -173,6 +189,9 @@ fn a_run_is_not_overwritten_and_not_mixed() {
         let job = job(settings, run.path());
         Training::open(job, resume, Every::default()).unwrap_err().to_string()
     };
+    let open = open(&settings, run.path());
+    assert!(refused(&settings, true).contains("another training is at work"));
+    drop(open);
     let fresh = refused(&settings, false);
     assert!(fresh.contains("after epoch 1, of 3") && fresh.contains("--resume"), "{fresh}");
     let other = Settings { momentum: 0.5, limit: Some(9), ..settings.clone() };
@@ -181,9 +200,13 @@ fn a_run_is_not_overwritten_and_not_mixed() {
     assert!(mixed.contains("`limit` = not set, now it is `9`"), "{mixed}");
     std::fs::write(run.path().join(STATE), b"half").unwrap();
     assert!(refused(&settings, true).contains("state of the training"));
-    let names: Vec<PathBuf> =
-        std::fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(names.len(), 4, "{BEST}, {STATE}, {METRICS}, {SETTINGS}: {names:?}");
+    let mut names: Vec<String> = std::fs::read_dir(run.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.retain(|name| !name.starts_with("events.out.tfevents."));
+    names.sort();
+    assert_eq!(names, [BEST, METRICS, SETTINGS, STATE, TRAINING]);
 }
 
 #[test]
@@ -203,7 +226,7 @@ fn a_diverging_training_names_step_images_and_checkpoint() {
     let TrainError::Diverged(found) = &error else { panic!("{error}") };
     // The first step of the second epoch throws the weights away, the second one meets them.
     assert_eq!((found.epoch, found.step), (2, 2), "{error}");
-    let batch = training.loader().epoch_from(1, 1).next().unwrap().unwrap();
+    let batch = training.job().loader().epoch_from(1, 1).next().unwrap().unwrap();
     assert_eq!(found.images, batch.indices);
     let message = error.to_string();
     for part in ["the loss is", "step 2 of epoch 2", "after epoch 1)", "and 24 more", STATE] {
@@ -251,6 +274,7 @@ fn a_training_goes_on_until_it_can_write_again() {
         std::fs::remove_dir(obstacle).unwrap();
         epoch(&mut training);
         training.finish().unwrap();
+        drop(training);
         assert_same_weights(whole.path(), &run);
         assert!(open(&settings, &run).is_finished());
     }

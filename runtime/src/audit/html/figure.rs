@@ -4,22 +4,23 @@ use std::fmt::Write as _;
 
 use rift_models::artifact::{Accuracy, AuditReport};
 
+use super::bars;
 use super::text::escape;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 46.0;
 const BOTTOM: f64 = 34.0;
+/// Room for half a label.
+const RIGHT: f64 = 30.0;
+/// Labels nearer than this run into each other.
+const APART: f64 = 44.0;
 
 /// Accuracy over the radius, with its intervals; at 0 that of the images as they are.
 pub(super) fn curve(report: &AuditReport) -> String {
-    let clean = (report.clean_accuracy * report.n as f64).round() as usize;
-    let mut points = vec![(0.0, "0".to_owned(), Accuracy::new(clean, report.n))];
-    for point in &report.curve {
-        points.push((f64::from(point.eps.value()), point.eps.to_string(), point.robust));
-    }
+    let points = points(report);
     let largest = points.last().map_or(1.0, |(eps, ..)| *eps).max(f64::MIN_POSITIVE);
-    let across = |eps: f64| LEFT + eps / largest * (WIDTH - LEFT - 16.0);
+    let across = |eps: f64| LEFT + eps / largest * (WIDTH - LEFT - RIGHT);
     let down = |share: f64| 10.0 + (1.0 - share) * (HEIGHT - 10.0 - BOTTOM);
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"accuracy over eps\">"
@@ -46,34 +47,60 @@ pub(super) fn curve(report: &AuditReport) -> String {
     let band: String = upper.chain(lower).collect();
     let _ = write!(svg, "<polygon class=\"band\" points=\"{band}\"/>");
     let _ = write!(svg, "<polyline class=\"line\" points=\"{line}\"/>");
-    for (eps, text, accuracy) in &points {
+    // The last is always labelled; before it, whatever leaves room for the next.
+    let mut room = f64::INFINITY;
+    for (eps, text, accuracy) in points.iter().rev() {
         let (x, y) = (across(*eps), down(accuracy.fraction));
+        let has_room = room - x >= APART;
+        if has_room {
+            room = x;
+        }
+        let (label, value) = if has_room {
+            (escape(text), format!("{:.1}", accuracy.percent()))
+        } else {
+            Default::default()
+        };
         let _ = write!(
             svg,
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>ε {0}: {accuracy}</title></circle>\
-             <text class=\"mid\" x=\"{x:.1}\" y=\"{1}\">{0}</text>\
-             <text class=\"mid value\" x=\"{x:.1}\" y=\"{2:.1}\">{3:.1}</text>",
+             <text class=\"mid\" x=\"{x:.1}\" y=\"{1}\">{label}</text>\
+             <text class=\"mid value\" x=\"{x:.1}\" y=\"{2:.1}\">{value}</text>",
             escape(text),
             HEIGHT - 12.0,
             (y - 9.0).max(10.0),
-            accuracy.percent()
         );
     }
     svg.push_str("</svg>");
     svg
 }
 
+/// Radii, as they are written and as numbers, with the accuracies there; at 0 that of the images as
+/// they are.
+fn points(report: &AuditReport) -> Vec<(f64, String, Accuracy)> {
+    let clean = (report.clean_accuracy * report.n as f64).round() as usize;
+    let mut points = vec![(0.0, "0".to_owned(), Accuracy::new(clean, report.n))];
+    if report.curve.is_empty() {
+        let robust = (report.robust_accuracy * report.n as f64).round() as usize;
+        let eps = &report.threat.eps;
+        points.push((f64::from(eps.value()), eps.to_string(), Accuracy::new(robust, report.n)));
+    }
+    for point in &report.curve {
+        points.push((f64::from(point.eps.value()), point.eps.to_string(), point.robust));
+    }
+    points
+}
+
 /// What each attack took from the accuracy.
 pub(super) fn waterfall(report: &AuditReport) -> String {
     let mut text = String::from(
-        "<table class=\"waterfall\"><tr><th>attack</th><th>broken</th><th>accuracy after</th><th></th>\
-         <th>time</th></tr>",
+        "<table class=\"waterfall\"><tr><th>attack</th><th class=\"n\">broken</th>\
+         <th class=\"n\">accuracy after</th><th></th><th class=\"n\">time</th></tr>",
     );
     let _ = write!(
         text,
-        "<tr><td>none</td><td></td><td class=\"n\">{0:.2} %</td><td class=\"bars\"><i class=\"clean\" \
-         style=\"width:{0:.2}%\"></i></td><td></td></tr>",
-        report.clean_accuracy * 100.0
+        "<tr><td>none</td><td></td><td class=\"n\">{:.2} %</td>{}<td></td></tr>",
+        report.clean_accuracy * 100.0,
+        bars(&[("clean", report.clean_accuracy * 100.0)])
     );
     for attack in &report.attacks {
         let eps = attack.eps.as_ref().map_or_else(String::new, |eps| format!(" {eps}"));
@@ -87,15 +114,18 @@ pub(super) fn waterfall(report: &AuditReport) -> String {
         let _ = write!(
             text,
             "<tr><td>{}{}</td><td class=\"n\">{} of {}{late}</td><td class=\"n\">{after:.2} %</td>\
-             <td class=\"bars\"><i class=\"robust\" style=\"width:{after:.2}%\"></i><i class=\"taken\" \
-             style=\"width:{taken:.2}%\"></i></td><td class=\"n\">{}</td></tr>",
+             {}<td class=\"n\">{}</td></tr>",
             escape(&attack.name),
             escape(&eps),
             attack.broken,
             attack.attacked,
+            bars(&[("robust", after), ("taken", taken)]),
             attack.seconds.map_or_else(String::new, |seconds| format!("{seconds:.1} s"))
         );
     }
-    text.push_str("</table>");
+    text.push_str(
+        "</table><p>Each attack meets what those before it left. <span class=\"key robust\"></span> still \
+         classified correctly, <span class=\"key taken\"></span> broken by this attack.</p>",
+    );
     text
 }

@@ -1,5 +1,6 @@
 //! The report as one page that needs nothing else: no script, no font, no picture from elsewhere.
 
+mod certified;
 mod exhibit;
 mod figure;
 mod text;
@@ -37,10 +38,11 @@ pub fn page(report: &AuditReport, around: &Surroundings) -> String {
     let mut body = String::new();
     body.push_str(&verdict(report));
     body.push_str(&warnings(report));
-    if report.curve.len() > 1 {
-        section(&mut body, "Accuracy over ε", &figure::curve(report));
-    }
+    section(&mut body, "Accuracy over ε", &figure::curve(report));
     section(&mut body, "Attack by attack", &figure::waterfall(report));
+    if let Some(certificate) = &report.certified {
+        section(&mut body, "What is proven", &certified::certified(report, certificate));
+    }
     section(&mut body, "Class by class", &by_class(report, around));
     section(&mut body, "Where images go", &confusion(report, around));
     if !around.exhibits.is_empty() {
@@ -68,6 +70,14 @@ fn percent(fraction: f64) -> String {
 
 fn range(interval: Interval) -> String {
     format!("{:.1} to {:.1} %", interval.lower * 100.0, interval.upper * 100.0)
+}
+
+/// A cell with bars, each of a kind and a length in percent.
+fn bars(bars: &[(&str, f64)]) -> String {
+    let bar = |(kind, percent): &(&str, f64)| {
+        format!("<i class=\"{kind}\" style=\"width:{percent:.2}%\"></i>")
+    };
+    format!("<td class=\"bars\">{}</td>", bars.iter().map(bar).collect::<String>())
 }
 
 fn verdict(report: &AuditReport) -> String {
@@ -137,7 +147,8 @@ fn by_class(report: &AuditReport, around: &Surroundings) -> String {
         rows.truncate(CLASSES_IN_FULL);
     }
     let mut text = String::from(
-        "<table><tr><th>class</th><th>images</th><th>clean</th><th>robust</th><th></th></tr>",
+        "<table><tr><th>class</th><th class=\"n\">images</th><th class=\"n\">clean</th>\
+         <th class=\"n\">robust</th><th></th></tr>",
     );
     for (class, [n, clean, robust]) in rows {
         let [clean, robust] = [clean, robust].map(|count| Accuracy::new(count, n));
@@ -152,7 +163,10 @@ fn by_class(report: &AuditReport, around: &Surroundings) -> String {
             range(robust.interval)
         );
     }
-    text.push_str("</table>");
+    text.push_str(
+        "</table><p><span class=\"key clean\"></span> correct as they are, <span class=\"key \
+         robust\"></span> correct under attack.</p>",
+    );
     if all > CLASSES_IN_FULL {
         let _ = write!(text, "<p>The {CLASSES_IN_FULL} least robust of {all} classes.</p>");
     }
@@ -255,7 +269,7 @@ fn threat(report: &AuditReport) -> String {
             "other norms, larger radii, physical and semantic changes, poisoning".to_owned(),
         ),
     ];
-    table(&rows)
+    format!("{}<p>In the terms of NIST AI 100-2 E2025.</p>", table(&rows))
 }
 
 fn made(report: &AuditReport) -> String {

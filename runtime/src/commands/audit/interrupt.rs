@@ -53,8 +53,9 @@ impl Stop {
 
     /// What the user is told.
     pub(super) fn stopped(&self, state: Option<&State>) -> Stopped {
-        let what = match state {
+        let what = match state.filter(|state| state.has_records()) {
             Some(state) => format!("the same command goes on from `{}`", state.path().display()),
+            None if state.is_some() => "nothing was done yet".to_owned(),
             None => "nothing was kept (`--state PATH` or `--json PATH` keeps what is done)".into(),
         };
         Stopped { signal: self.signal.load(Ordering::Relaxed), what }

@@ -1,6 +1,5 @@
 //! Where an audit's state is kept, and of which audit it is.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rift_models::artifact::{AuditReport, AuditRequest, Shard};
@@ -54,22 +53,30 @@ pub(super) fn identity(
     }))
 }
 
+/// Removes the state of an audit that failed before it did anything: there is nothing to go on from.
+pub(super) fn or_discard<T>(
+    measured: anyhow::Result<T>,
+    state: Option<&State>,
+) -> anyhow::Result<T> {
+    if let (Err(_), Some(state)) = (&measured, state.filter(|state| !state.has_records())) {
+        // What went wrong matters more than a file that cannot be removed.
+        let _ = std::fs::remove_file(state.path());
+    }
+    measured
+}
+
 /// Removes the state of an audit that is over; keeps it where the time was up, since the same command
-/// then goes on.
-pub(super) fn close(
-    state: Option<State>,
-    report: &AuditReport,
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
-    let Some(state) = state else { return Ok(()) };
+/// then goes on, and says so.
+pub(super) fn close(state: Option<State>, report: &AuditReport) -> anyhow::Result<Option<String>> {
+    let Some(state) = state else { return Ok(None) };
     let unreached = report.attacks.iter().any(|attack| attack.unreached > 0)
         || report.certified.as_ref().is_some_and(|certificate| certificate.unreached > 0);
     if unreached {
-        writeln!(out, "state     the same command goes on from {}", state.path().display())?;
-    } else {
-        state.remove()?;
+        let path = state.path().display();
+        return Ok(Some(format!("state     the same command goes on from {path}")));
     }
-    Ok(())
+    state.remove()?;
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rift_models::artifact::{AuditReport, atomic, read_json};
-use rift_runtime::audit::{html, merge, report};
+use rift_runtime::audit::{html, merge};
 
 use super::super::{Answer, output};
+use super::formats::FormatArgs;
 
 /// The arguments of `audit-merge`.
 #[derive(Debug, Args)]
@@ -21,11 +22,14 @@ pub(crate) struct MergeArgs {
     /// Write it as one page, without pictures and names of classes, which the parts do not hold
     #[arg(long, value_name = "PATH", env = "RIFT_HTML")]
     html: Option<PathBuf>,
+    #[command(flatten)]
+    formats: FormatArgs,
 }
 
 /// Makes one report of those of its parts.
 pub(crate) fn run(args: &MergeArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
-    for path in args.json.iter().chain(&args.html) {
+    let files = args.json.iter().chain(&args.html).map(PathBuf::as_path);
+    for path in files.chain(args.formats.paths()) {
         output::check_writable(path)?;
     }
     let parts = args
@@ -42,6 +46,5 @@ pub(crate) fn run(args: &MergeArgs, out: &mut dyn Write) -> anyhow::Result<Answe
         atomic::write_json(path, &whole)?;
     }
     let data = whole.request.as_ref().map_or("data", |request| request.data.as_str());
-    out.write_all(report::table(&whole, data).as_bytes())?;
-    Ok(Answer::Yes)
+    args.formats.write(&whole, data, &[], out)
 }

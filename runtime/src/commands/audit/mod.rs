@@ -2,6 +2,7 @@
 
 mod certify;
 mod flags;
+mod formats;
 pub(crate) mod interrupt;
 mod keep;
 pub(crate) mod merge;
@@ -27,7 +28,8 @@ use rift_runtime::audit::{
 use rift_runtime::session::Classifier;
 
 use self::certify::CertifyArgs;
-use self::flags::{Gate, ThreatArgs, duration, fraction};
+use self::flags::{ThreatArgs, duration};
+use self::formats::FormatArgs;
 use self::replay::Replay;
 use self::shard::Part;
 use self::subject::Subject;
@@ -67,9 +69,11 @@ pub(crate) struct AuditArgs {
     /// Make an audit again and say whether it is the same; threat model and attacks are the report's
     #[arg(long, value_name = "AUDIT.json", env = "RIFT_REPLAY", conflicts_with_all = ["shard", "time_budget"])]
     replay: Option<PathBuf>,
-    /// Attack only part I of N of the images; `audit-merge` makes one report of the parts. `auto`
-    /// reads the numbers of a Slurm array or an indexed Kubernetes Job
-    #[arg(long, value_name = "I/N", env = "RIFT_SHARD")]
+    /// Attack only part I of N of the images; `audit-merge` makes one report of the parts. Without a
+    /// value, or with `auto`, the numbers are those of a Slurm array (`SLURM_ARRAY_TASK_ID`) or an
+    /// indexed Kubernetes Job (`JOB_COMPLETION_INDEX`, and `JOB_COMPLETIONS` set to their number)
+    #[arg(long, value_name = "I/N", env = "RIFT_SHARD", num_args = 0..=1,
+          default_missing_value = "auto")]
     shard: Option<Part>,
     /// Stop after this time (`90s`, `30m`, `2h`) and say what was not reached
     #[arg(long, value_name = "TIME", env = "RIFT_TIME_BUDGET", value_parser = duration)]
@@ -92,12 +96,8 @@ pub(crate) struct AuditArgs {
     /// Write the adversarial images: `x` (float32), `y`, `index`
     #[arg(long, value_name = "PATH.npz", env = "RIFT_SAVE_ADVERSARIAL")]
     save_adversarial: Option<PathBuf>,
-    /// Exit with 1 if the robust accuracy is below this fraction
-    #[arg(long, value_name = "FRACTION", env = "RIFT_MIN_ROBUST_ACCURACY", value_parser = fraction)]
-    min_robust_accuracy: Option<f64>,
-    /// What must not be below it
-    #[arg(long, value_enum, env = "RIFT_GATE", default_value = "interval")]
-    gate: Gate,
+    #[command(flatten)]
+    formats: FormatArgs,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
@@ -112,7 +112,8 @@ pub(crate) fn run(
 ) -> anyhow::Result<Answer> {
     let started = Instant::now();
     let state = keep::path(args.state.as_deref(), args.json.as_deref());
-    for path in args.json.iter().chain(&args.html).chain(&args.save_adversarial).chain(&state) {
+    let files = args.json.iter().chain(&args.html).chain(&args.save_adversarial).chain(&state);
+    for path in files.map(PathBuf::as_path).chain(args.formats.paths()) {
         files::check_writable(path)?;
     }
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
@@ -136,7 +137,8 @@ pub(crate) fn run(
     let graphs = graphs(&subject, &plan)?;
     let identity = keep::identity(&subject, &plan, &request, shard)?;
     let state = state.map(|path| State::open(&path, &identity)).transpose()?;
-    let measured = attack(args, global, (&subject, &graphs), &plan, state.as_ref())?;
+    let measured = attack(args, global, (&subject, &graphs), &plan, state.as_ref());
+    let measured = keep::or_discard(measured, state.as_ref())?;
     let mut report = report::report(classifier, data, &plan, &measured);
     (report.request, report.shard) = (Some(request), shard);
     if let Some(twin) = twin {
@@ -146,9 +148,10 @@ pub(crate) fn run(
         report::forget_times(&mut report);
     }
     write(args, (classifier, data), &measured, &report)?;
-    out.write_all(report::table(&report, &path.display().to_string()).as_bytes())?;
-    keep::close(state, &report, out)?;
-    verdict(args, replay.as_ref(), &report, out)
+    let mut notes = Vec::from_iter(keep::close(state, &report)?);
+    let replayed = replay.map_or(Answer::Yes, |replay| replay.verdict(&report, &mut notes));
+    let answer = args.formats.write(&report, &path.display().to_string(), &notes, out)?;
+    Ok(if replayed == Answer::No { Answer::No } else { answer })
 }
 
 /// What is to be done, checked.
@@ -185,6 +188,7 @@ fn plan(
             smoothing,
         },
     };
+    args.formats.check(&plan)?;
     plan.validate(classifier.input().iter().product())
         .context("impossible attack (pixels lie in [0, 1]: 8 grey levels are written `8/255`)")?;
     Ok(plan)
@@ -260,34 +264,4 @@ fn write(
         atomic::write_json(path, report)?;
     }
     Ok(())
-}
-
-/// Whether what was asked for holds: the threshold, and that the audit is the same.
-fn verdict(
-    args: &AuditArgs,
-    replay: Option<&Replay>,
-    report: &AuditReport,
-    out: &mut dyn Write,
-) -> anyhow::Result<Answer> {
-    let mut answer = Answer::Yes;
-    if let Some(replay) = replay {
-        let (images, differ) = replay.compare(report);
-        if images == 0 && differ.is_empty() {
-            writeln!(out, "replay    the same for every image, bit for bit")?;
-        } else {
-            let what =
-                if differ.is_empty() { "nothing else".to_owned() } else { differ.join(", ") };
-            writeln!(out, "replay    not the same: {images} images differ, beside: {what}")?;
-            answer = Answer::No;
-        }
-    }
-    let (found, what) = match args.gate {
-        Gate::Interval => (report.interval.lower, "lower bound of the robust accuracy"),
-        Gate::Point => (report.robust_accuracy, "robust accuracy"),
-    };
-    if let Some(least) = args.min_robust_accuracy.filter(|least| found < *least) {
-        writeln!(out, "too low   {what} {found:.4}, at least {least} is asked for")?;
-        answer = Answer::No;
-    }
-    Ok(answer)
 }

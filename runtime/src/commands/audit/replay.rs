@@ -10,6 +10,8 @@ use rift_runtime::audit::smoothing::Smoothing;
 use rift_runtime::audit::{Keep, Plan};
 use rift_runtime::session::Classifier;
 
+use super::super::Answer;
+
 /// The report that is to be made again.
 pub(super) struct Replay {
     pub(super) report: AuditReport,
@@ -75,8 +77,20 @@ impl Replay {
         smoothing.with_context(|| format!("unknown smoothing in `{}`", self.path.display()))
     }
 
+    /// Says in `notes` whether the report came out the same.
+    pub(super) fn verdict(&self, now: &AuditReport, notes: &mut Vec<String>) -> Answer {
+        let (images, differ) = self.compare(now);
+        if images == 0 && differ.is_empty() {
+            notes.push("replay    the same for every image, bit for bit".to_owned());
+            return Answer::Yes;
+        }
+        let what = if differ.is_empty() { "nothing else".to_owned() } else { differ.join(", ") };
+        notes.push(format!("replay    not the same: {images} images differ, beside: {what}"));
+        Answer::No
+    }
+
     /// How many images came out otherwise, and where the first report and this one differ beside.
-    pub(super) fn compare(&self, now: &AuditReport) -> (usize, Vec<&'static str>) {
+    fn compare(&self, now: &AuditReport) -> (usize, Vec<&'static str>) {
         let then = &self.report;
         let images = then.samples.iter().zip(&now.samples).filter(|(a, b)| a != b).count();
         let counts = |report: &AuditReport| -> Vec<_> {

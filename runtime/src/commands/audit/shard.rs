@@ -32,16 +32,26 @@ fn from_scheduler(variable: impl Fn(&str) -> Option<String>) -> Result<Part, Str
     let number = |name: &str| variable(name).and_then(|text| text.parse::<usize>().ok());
     let (index, of) = match number("SLURM_ARRAY_TASK_ID") {
         Some(id) => {
+            // Numbers may begin anywhere and rise by any step: `--array=1-8`, `--array=0-14:2`.
             let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
-            (id.checked_sub(first), number("SLURM_ARRAY_TASK_COUNT"))
+            let step = number("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1);
+            let above = id.checked_sub(first).filter(|above| above % step == 0);
+            (above.map(|above| above / step), number("SLURM_ARRAY_TASK_COUNT"))
         }
         None => (number("JOB_COMPLETION_INDEX"), number("JOB_COMPLETIONS")),
     };
     match (index, of) {
         (Some(index), Some(of)) if index < of => Ok(Part { number: index + 1, of }),
-        _ => Err("`auto` needs SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or \
-                  JOB_COMPLETION_INDEX and JOB_COMPLETIONS"
-            .to_owned()),
+        (Some(index), Some(of)) => Err(format!(
+            "the scheduler says that this is task {} of {of}, expected tasks that are numbered \
+             without gaps",
+            index + 1
+        )),
+        _ => {
+            Err("expected SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT, or JOB_COMPLETION_INDEX \
+                  and JOB_COMPLETIONS, or a part such as `2/7`"
+                .to_owned())
+        }
     }
 }
 
@@ -87,6 +97,19 @@ mod tests {
             ("SLURM_ARRAY_TASK_COUNT", "4"),
         ]);
         assert_eq!(slurm, Ok(Part { number: 3, of: 4 }));
+        let by_two = of(&[
+            ("SLURM_ARRAY_TASK_ID", "4"),
+            ("SLURM_ARRAY_TASK_MIN", "0"),
+            ("SLURM_ARRAY_TASK_STEP", "2"),
+            ("SLURM_ARRAY_TASK_COUNT", "4"),
+        ]);
+        assert_eq!(by_two, Ok(Part { number: 3, of: 4 }));
+        let gaps = of(&[
+            ("SLURM_ARRAY_TASK_ID", "9"),
+            ("SLURM_ARRAY_TASK_MIN", "1"),
+            ("SLURM_ARRAY_TASK_COUNT", "3"),
+        ]);
+        assert!(gaps.is_err_and(|message| message.contains("without gaps")));
         let job = of(&[("JOB_COMPLETION_INDEX", "0"), ("JOB_COMPLETIONS", "2")]);
         assert_eq!(job, Ok(Part { number: 1, of: 2 }));
         assert!(of(&[]).is_err() && of(&[("SLURM_ARRAY_TASK_ID", "0")]).is_err());

@@ -95,5 +95,13 @@ fn open_data(args: &AuditArgs, replay: Option<&Replay>) -> anyhow::Result<(Datas
         Some(replay) => Request::new(replay.split).limit(replay.request.limit),
         None => Request::new(args.split).limit(args.limit),
     };
-    Ok((Dataset::open(&path, &request)?, path))
+    let data = Dataset::open(&path, &request)?;
+    if let Some(limit) = request.limit {
+        let (found, split, path) = (data.len(), data.split, path.display());
+        ensure!(
+            found >= limit,
+            "`{path}` has {found} images in its {split} split, {limit} are asked for (`--limit`)"
+        );
+    }
+    Ok((data, path))
 }

@@ -27,6 +27,9 @@ pub enum TrainError {
         /// Epochs in all.
         epochs: usize,
     },
+    /// Another process trains in the folder.
+    #[error("another training is at work in `{0}`: wait for its end, or choose another `--out`")]
+    Busy(PathBuf),
     /// The run in the folder has other settings.
     #[error(
         "`{run}` was started with {}: a training resumes with its own settings only",

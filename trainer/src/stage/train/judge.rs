@@ -17,7 +17,15 @@ impl Training {
             ..Plan::clean()
         };
         let judged = evaluate(self.shipped(), &self.job.validation, &plan, &Progress::hidden())?;
-        if judged.clean.len() < plan.images(&self.job.validation) {
+        let known = match &self.monitor {
+            Some(images) => {
+                let plan = Plan { limit: None, ..plan };
+                Some(evaluate(self.shipped(), images, &plan, &Progress::hidden())?)
+            }
+            None => None,
+        };
+        // Fewer verdicts than images are those of an evaluation that was left off.
+        if stop.requested().is_some() {
             return Ok(None);
         }
         let position = &self.position;
@@ -26,6 +34,12 @@ impl Training {
             learning_rate: position.rate,
             train_loss: position.mean_loss(),
             train_accuracy: position.accuracy(),
+            training_n: known.as_ref().map_or(0, |known| known.clean.len()),
+            training_clean: known.as_ref().map_or(0, |known| known.clean_accuracy().correct),
+            training_robust: known
+                .as_ref()
+                .filter(|_| adversarial)
+                .map(|known| known.robust_accuracy().correct),
             validation_n: judged.clean.len(),
             validation_clean: judged.clean_accuracy().correct,
             validation_robust: adversarial.then(|| judged.robust_accuracy().correct),

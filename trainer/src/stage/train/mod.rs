@@ -8,12 +8,14 @@ mod save;
 mod state;
 mod steps;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
 use rift_models::arch::Graph;
-use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, atomic};
+use rift_models::artifact::atomic::{self, AtomicError};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest};
 use tch::Device;
 
 pub use error::{Difference, Divergence, TrainError};
@@ -22,13 +24,14 @@ pub use position::Position;
 
 use self::every::Timer;
 use self::state::{Description, NETWORK, STEPPER, TrainingState, VELOCITY};
-use self::steps::Pending;
+use self::steps::{Pace, Pending};
 use super::{Stepper, Stop};
 use crate::config::Settings;
 use crate::data::ImageSet;
-use crate::network::{Network, TorchError};
+use crate::network::Network;
 use crate::optim::Sgd;
-use crate::record::{EpochMetrics, Progress, metrics};
+use crate::record::tensorboard::{Cut, EventLog};
+use crate::record::{EpochMetrics, Progress};
 
 /// The best checkpoint of a run.
 pub const BEST: &str = "at.safetensors";
@@ -79,6 +82,10 @@ pub struct Training {
     pending: Vec<Pending>,
     /// The last step that was.
     last: Option<Pending>,
+    events: EventLog,
+    pace: Pace,
+    /// Some training images, judged like those of validation; none where none are wanted.
+    monitor: Option<ImageSet>,
     /// Since when the seconds of the epoch are not counted.
     clock: Instant,
     timer: Timer,
@@ -87,6 +94,25 @@ pub struct Training {
     /// The best checkpoint, while the disk has no room for it.
     unwritten_best: Option<Checkpoint>,
     disk_failed: bool,
+    /// Epochs that are in the records.
+    recorded: usize,
+    /// The folder is this training's as long as this is open; nothing where folders have no locks.
+    lock: Option<File>,
+}
+
+/// Makes the run's folder, and takes it for this process until it ends, however it ends.
+fn lock(run: &Path) -> Result<Option<File>, TrainError> {
+    let open = || {
+        std::fs::create_dir_all(run)?;
+        File::open(run)
+    };
+    let folder = open().map_err(|error| AtomicError::new(run, error))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Err(TrainError::Busy(run.to_owned())),
+        // Some file systems have no locks; they are no reason not to train.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// Removes what a killed training was writing when it was killed: half files under temporary names,
@@ -109,9 +135,10 @@ impl Training {
     /// # Errors
     /// If the folder holds a training and `resume` does not say so, or it has other settings.
     pub fn open(job: Job, resume: bool, every: Every) -> Result<Self, TrainError> {
+        let lock = lock(&job.run)?;
         let path = job.run.join(STATE);
         let state = if path.exists() { Some(TrainingState::read(&path)?) } else { None };
-        let training = match state {
+        let mut training = match state {
             Some(state) if resume => Self::from_state(job, state, every)?,
             Some(TrainingState { description, .. }) => {
                 let (at, epochs) = (description.position, description.settings.epochs);
@@ -120,26 +147,41 @@ impl Training {
             None => {
                 let network =
                     Network::initialise(job.graph.clone(), job.settings.seed, job.device)?;
-                Self::new(job, network, every)?
+                Self::new(job, network, Position::default(), every)?
             }
         };
+        training.lock = lock;
         training.network.unfreeze()?;
         remove_leftovers(&training.job.run);
         atomic::write(&training.file(SETTINGS), training.job.settings.to_toml()?.as_bytes())?;
-        // A kill between the two files of an epoch leaves the metrics behind the state.
-        metrics::write(&training.file(METRICS), &training.epochs)?;
+        // A kill between the files of an epoch leaves the records behind the state.
+        training.write_records()?;
         Ok(training)
     }
 
-    fn new(job: Job, network: Network, every: Every) -> Result<Self, TorchError> {
+    fn new(
+        job: Job,
+        network: Network,
+        position: Position,
+        every: Every,
+    ) -> Result<Self, TrainError> {
         let network = network.with_precision(job.settings.precision);
+        let batches = job.loader().len();
+        let cut = Cut {
+            step: position.epochs * batches + position.step,
+            unjudged: position.step == batches,
+        };
+        let monitor = job.settings.monitor_limit.min(job.train.len());
         Ok(Self {
+            events: EventLog::open(&job.run, cut)?,
+            pace: Pace::new(),
+            monitor: (monitor > 0).then(|| job.train.spread(monitor)).transpose()?,
             sgd: Sgd::new(job.settings.sgd()),
             stepper: Stepper::new(job.settings.step_settings(), &network)?,
             network,
             job: Rc::new(job),
             epochs: Vec::new(),
-            position: Position::default(),
+            position,
             pending: Vec::new(),
             last: None,
             clock: Instant::now(),
@@ -147,6 +189,8 @@ impl Training {
             saved: None,
             unwritten_best: None,
             disk_failed: false,
+            recorded: 0,
+            lock: None,
         })
     }
 
@@ -157,13 +201,18 @@ impl Training {
         }
         let tensors = state.section(NETWORK);
         let network = Network::from_tensors(job.graph.clone(), &tensors, job.device)?;
-        let mut training = Self::new(job, network, every)?;
-        training.sgd.restore(&state.section(VELOCITY), &training.network)?;
-        training.stepper.restore(state.section(STEPPER))?;
+        let [velocity, stepper] = [VELOCITY, STEPPER].map(|section| state.section(section));
         let Description { position, epochs, .. } = state.description;
-        training.saved = Some(position.clone());
-        (training.position, training.epochs) = (position, epochs);
+        let mut training = Self::new(job, network, position.clone(), every)?;
+        training.sgd.restore(&velocity, &training.network)?;
+        training.stepper.restore(stepper)?;
+        (training.saved, training.epochs) = (Some(position), epochs);
         Ok(training)
+    }
+
+    /// What is trained on what.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// The epochs done.
@@ -246,8 +295,10 @@ impl Training {
         metrics.best = self.best().is_none_or(|best| metrics.score() > best.score());
         metrics.seconds = self.position.seconds;
         let best = metrics.best;
+        self.position = self.position.next_epoch();
+        let step = self.position.epochs * self.job.loader().len();
+        self.events.scalars(step, &metrics.scalars());
         self.epochs.push(metrics);
-        self.position = Position { epochs: self.epochs.len(), ..Position::default() };
         if best {
             self.unwritten_best = Some(self.checkpoint()?);
         }

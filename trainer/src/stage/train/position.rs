@@ -20,6 +20,10 @@ pub struct Position {
     pub correct: f64,
     /// The learning rate of the last step.
     pub rate: f64,
+    /// The sum of the loss over the images since the steps were last recorded.
+    pub recent_loss: f64,
+    /// Those images.
+    pub recent_images: usize,
     /// Seconds that the epoch took so far.
     pub seconds: f64,
 }
@@ -30,7 +34,15 @@ impl Position {
         self.loss += mean_loss * images as f64;
         self.correct += correct;
         self.images += images;
+        self.recent_loss += mean_loss * images as f64;
+        self.recent_images += images;
         self.rate = rate;
+    }
+
+    /// The beginning of the next epoch; steps that were not recorded yet are still to be.
+    pub(super) fn next_epoch(&self) -> Self {
+        let Self { epochs, recent_loss, recent_images, .. } = *self;
+        Self { epochs: epochs + 1, recent_loss, recent_images, ..Self::default() }
     }
 
     /// The mean loss of the epoch so far.

@@ -6,15 +6,15 @@ use rift_models::artifact::{Checkpoint, atomic};
 use serde_json::json;
 
 use super::state::{Description, NETWORK, STEPPER, TrainingState, VELOCITY};
-use super::steps::Pending;
-use super::{BEST, DIVERGED, Divergence, METRICS, STATE, TrainError, Training};
-use crate::record::{Progress, metrics};
+use super::steps::{Pace, Pending};
+use super::{BEST, DIVERGED, Divergence, Job, METRICS, STATE, TrainError, Training};
+use crate::record::{Progress, figures, metrics};
 
 impl Training {
     /// Writes what a resumed training needs.
     ///
-    /// The best checkpoint comes before the state that counts on it, and the metrics after: a kill
-    /// between two of the files repeats some steps, which write the same again.
+    /// The best checkpoint and the events come before the state that counts on them, and the metrics
+    /// after: a kill between two of the files repeats some steps, which write the same again.
     ///
     /// # Errors
     /// If a file cannot be written, or the numbers are no longer finite.
@@ -25,6 +25,7 @@ impl Training {
             best.write(&self.file(BEST))?;
             self.unwritten_best = None;
         }
+        self.events.sync()?;
         let (settings, data) = (self.job.settings.clone(), self.job.data.clone());
         let (position, epochs) = (self.position.clone(), self.epochs.clone());
         let description = Description::new(settings, data, position.clone(), epochs);
@@ -40,9 +41,12 @@ impl Training {
             return Err(self.diverged("a weight", f64::NAN, last));
         }
         state.write(&self.file(STATE))?;
-        metrics::write(&self.file(METRICS), &self.epochs)?;
+        if self.recorded < self.epochs.len() {
+            self.write_records()?;
+        }
         self.saved = Some(position);
         self.timer.reset();
+        self.pace = Pace::new();
         Ok(())
     }
 
@@ -64,6 +68,30 @@ impl Training {
             }
             other => other,
         }
+    }
+
+    /// Writes what the epochs came to, for people and their programs.
+    pub(super) fn write_records(&mut self) -> Result<(), TrainError> {
+        metrics::write(&self.file(METRICS), &self.epochs)?;
+        if !self.epochs.is_empty() {
+            let figure = figures::training(&self.epochs, &self.describe());
+            figure.write(&self.file(figures::TRAINING))?;
+        }
+        self.recorded = self.epochs.len();
+        Ok(())
+    }
+
+    /// The training in a few words.
+    fn describe(&self) -> String {
+        let Job { settings, train, .. } = &*self.job;
+        let threat = settings.method.is_adversarial().then(|| settings.validation_attack().label());
+        format!(
+            "{}, {} on {} images{}",
+            settings.arch,
+            settings.method,
+            train.len(),
+            threat.map(|threat| format!(", robust: {threat}")).unwrap_or_default()
+        )
     }
 
     /// The network as it is judged and shipped, with what it says of itself.

@@ -1,10 +1,11 @@
 //! The steps of an epoch.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use tch::{Device, Kind, Tensor};
 
-use super::{TrainError, Training};
+use super::{Job, TrainError, Training};
 use crate::data::{Augment, Extra, Loader};
 use crate::network::TorchError;
 use crate::objective::StepLoss;
@@ -40,28 +41,46 @@ impl Pending {
     }
 }
 
-impl Training {
+impl Job {
     /// The order in which the images are seen, and what is done to them.
     pub(in crate::stage) fn loader(&self) -> Loader<'_> {
-        let (settings, set) = (&self.job.settings, &self.job.train);
+        let (settings, set) = (&self.settings, &self.train);
         let augment = Augment {
             pad: settings.pad.unwrap_or_else(|| Augment::pad_for(set.input())),
             flip: settings.flip.unwrap_or(set.input()[0] == 3),
         };
         let fraction = settings.extra_fraction.unwrap_or(0.0);
-        let extra = self.job.extra.as_ref().map(|set| Extra { set, fraction });
+        let extra = self.extra.as_ref().map(|set| Extra { set, fraction });
         Loader { set, extra, batch: settings.batch_size, augment, seed: settings.seed }
     }
+}
 
+/// How fast it goes, without what is done between the steps.
+#[derive(Debug)]
+pub(super) struct Pace {
+    since: Instant,
+    images: usize,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), images: 0 }
+    }
+
+    fn images_per_second(&self) -> f64 {
+        self.images as f64 / self.since.elapsed().as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+impl Training {
     /// Goes through what is left of the epoch; `false` if it was told to stop on the way.
     pub(super) fn steps(&mut self, progress: &Progress, stop: &Stop) -> Result<bool, TrainError> {
         let job = Rc::clone(&self.job);
         let (settings, epoch) = (&job.settings, self.position.epochs);
-        let (batches, first) = (self.loader().len(), self.position.step);
+        let loader = job.loader();
+        let (batches, first) = (loader.len(), self.position.step);
         let schedule = settings.schedule();
-        let extra = self.loader().extra.zip(job.extra.as_ref());
-        let extra = extra.map(|(extra, set)| Extra { set, ..extra });
-        let loader = Loader { set: &job.train, extra, ..self.loader() };
+        self.pace = Pace::new();
         for (index, batch) in (first..batches).zip(loader.epoch_from(epoch, first)) {
             let batch = batch?;
             // The rate in the middle of the step, so that no step of a cycle is of length zero.
@@ -71,10 +90,15 @@ impl Training {
             let step = self.stepper.step(&self.network, &mut self.sgd, &batch, moment)?;
             self.position.step = index + 1;
             progress.advance(batch.indices.len());
+            self.pace.images += batch.indices.len();
             self.pending.push(Pending::new(&step, batch.indices, index + 1, rate)?);
-            if index == first || (epoch * batches + index + 1).is_multiple_of(LOOK) {
+            let (done, record) = self.steps_done();
+            if index == first || record {
                 self.look()?;
                 progress.say(format!("loss {:.3}", self.position.mean_loss()));
+            }
+            if record {
+                self.record(done);
             }
             let due = self.timer.step();
             if stop.requested().is_some() {
@@ -87,6 +111,31 @@ impl Training {
         }
         self.look()?;
         Ok(true)
+    }
+
+    /// The steps done in all, and whether they are recorded here. It depends on nothing else, so a
+    /// training that was interrupted is recorded at the same steps.
+    fn steps_done(&self) -> (usize, bool) {
+        let done = self.position.epochs * self.job.loader().len() + self.position.step;
+        (done, done.is_multiple_of(LOOK))
+    }
+
+    /// Records the steps since the last record.
+    fn record(&mut self, step: usize) {
+        let position = &mut self.position;
+        let loss = position.recent_loss / position.recent_images.max(1) as f64;
+        (position.recent_loss, position.recent_images) = (0.0, 0);
+        self.events.scalars(
+            step,
+            &[
+                ("train/loss", loss),
+                ("train/learning_rate", position.rate),
+                ("train/images_per_second", self.pace.images_per_second()),
+            ],
+        );
+        // A full disk shows when the state is written.
+        let _ = self.events.flush();
+        self.pace = Pace::new();
     }
 
     /// Fetches the figures of the steps that were not looked at, and adds them up.
