@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rift_models::artifact::atomic::{self, AtomicError};
 use rift_models::artifact::{Bundle, Optimized};
+use rift_models::onnx::proto::OperatorSetIdProto;
 use rift_models::onnx::{Model, OnnxError};
 use rift_runtime::audit::report::instruction_set;
 use rift_runtime::session::ahead::{self, Reach};
@@ -69,14 +70,14 @@ pub fn operators(models: &[&Model]) -> String {
             let version = imports
                 .iter()
                 .find(|import| import.domain() == node.domain())
-                .map_or(model.opset(), |import| import.version());
+                .map_or(model.opset(), OperatorSetIdProto::version);
             lines.entry((domain.to_owned(), version)).or_default().insert(node.op_type());
         }
     }
     let mut text = String::from("# operators of model.onnx and optimized.onnx\n");
     for ((domain, version), operators) in lines {
         let operators: Vec<&str> = operators.into_iter().collect();
-        text.push_str(&format!("{domain};{version};{}\n", operators.join(",")));
+        text.extend([domain, format!(";{version};"), operators.join(","), "\n".to_owned()]);
     }
     text
 }

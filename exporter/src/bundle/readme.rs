@@ -64,12 +64,11 @@ fn quantized(text: &mut String, quantization: &Quantization) -> std::fmt::Result
         ),
         _ => "Weights are stored in half precision and computed with in float32".to_owned(),
     };
-    let kept = match quantization.float_layers.len() {
-        0 => String::new(),
-        _ => {
-            let names = quantization.float_layers.iter().map(|name| format!("`{}`", plain(name)));
-            format!("; in float32 stay {}", names.collect::<Vec<_>>().join(", "))
-        }
+    let kept = if quantization.float_layers.is_empty() {
+        String::new()
+    } else {
+        let names = quantization.float_layers.iter().map(|name| format!("`{}`", plain(name)));
+        format!("; in float32 stay {}", names.collect::<Vec<_>>().join(", "))
     };
     writeln!(
         text,

@@ -100,14 +100,14 @@ fn block(text: &mut String, value: &Value, depth: usize) {
     let indent = "  ".repeat(depth);
     let mut entry = |head: &str, value: &Value| match value {
         Value::Object(map) if !map.is_empty() => {
-            text.push_str(&format!("{head}\n"));
+            text.extend([head, "\n"]);
             block(text, value, depth + 1);
         }
         Value::Array(list) if !list.is_empty() => {
-            text.push_str(&format!("{head}\n"));
+            text.extend([head, "\n"]);
             block(text, value, depth + 1);
         }
-        scalar => text.push_str(&format!("{head} {scalar}\n")),
+        scalar => text.extend([head, " ", &scalar.to_string(), "\n"]),
     };
     match value {
         Value::Object(map) => {
@@ -120,7 +120,7 @@ fn block(text: &mut String, value: &Value, depth: usize) {
                 entry(&format!("{indent}-"), value);
             }
         }
-        scalar => text.push_str(&format!("{indent}{scalar}\n")),
+        scalar => text.extend([&indent, scalar.to_string().as_str(), "\n"]),
     }
 }
 

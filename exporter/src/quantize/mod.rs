@@ -188,7 +188,7 @@ impl<'a> Work<'a> {
                 kept.extend(names.iter().cloned());
             }
             KeepFloat::Auto if self.calibration.is_some() => {
-                kept = self.search(ranges, float, &kept)?
+                kept = self.search(ranges, float, &kept)?;
             }
             KeepFloat::Auto => {}
         }

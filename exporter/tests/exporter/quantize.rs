@@ -256,7 +256,7 @@ fn classified_alike_by_any_number_of_workers() {
     let classifier = Classifier::open(&run.path("small")).unwrap();
     let images = reference::images(20, [1, 12, 12], 5);
     let logits = |threads, batch| {
-        let options = SessionOptions { threads, batch, ..SessionOptions::default() };
+        let options = SessionOptions { threads, batch };
         Pool::new(&classifier, &options, 20).unwrap().logits(&images.view()).unwrap()
     };
     assert_eq!(logits(1, 16), logits(2, 3));
