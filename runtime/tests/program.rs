@@ -286,6 +286,37 @@ fn parts_make_the_same_whole_in_any_number() {
 }
 
 #[test]
+fn an_audit_measures_common_corruptions_too() {
+    let place = Place::with(&conv_net(None));
+    let asked =
+        ["--corruptions", "snow,fog", "--severity", "1,5", "--json", "a.json", "--html", "a.html"];
+    let ended = place.run(&audit(&asked));
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(
+        ended.out.contains("accuracy, %         sev. 1  sev. 5    mean\nsnow "),
+        "{}",
+        ended.out
+    );
+    let first = report(&place.path("a.json"));
+    let corruptions = first.corruptions.unwrap();
+    assert_eq!((corruptions.rows.len(), corruptions.n, corruptions.seed), (4, 24, 0));
+    assert_eq!(corruptions.averages[0].name, "chosen");
+    let page = fs::read_to_string(place.path("a.html")).unwrap();
+    assert!(page.contains("<h2>Common corruptions</h2>") && page.contains("<th>snow</th>"));
+    let spread = ["--batch-size", "5", "--threads", "1", "--json", "b.json"];
+    let ended = place.run(&audit(&[&asked[..4], &spread].concat()));
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(report(&place.path("b.json")).corruptions.unwrap(), corruptions);
+    for (wrong, named) in [
+        (["--corruptions", "smog"], "unknown corruption `smog`"),
+        (["--severity", "6"], "severity `6` is not one of 1 to 5"),
+    ] {
+        let text = place.fails(&audit(&wrong));
+        assert!(text.contains(named), "{text}");
+    }
+}
+
+#[test]
 fn a_model_without_a_gradient_can_be_searched() {
     let place = Place::with(&rounding_net());
     let message = place.fails(&audit(&["--json", "a.json"]));

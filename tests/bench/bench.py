@@ -31,10 +31,11 @@ MEASURES = [
 
 
 def call(command):
-    """Runs a program to its end; what it prints is shown only if it fails."""
+    """Runs a program to its end and returns what it prints, which is shown only if it fails."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT)
     if done.returncode != 0:
         sys.exit(f"error: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def export(arch, folder):
@@ -87,6 +88,30 @@ def report(arch, rounds):
         print(row, flush=True)
 
 
+def corruptions(rounds):
+    """Milliseconds an image of the common corruptions on one core, beside the published programs."""
+    data = ROOT.parent / "shared" / "data" / "cifar10"
+    if not data.exists():
+        print(f"skipped: common corruptions, for there is no {data}")
+        return
+    ours = ["cargo", "run", "--quiet", "--release", "-p", "rift-tests", "--bin", "corruptions", "--", "speed", data]
+    theirs = [PEERS, ROOT / "tests" / "peers" / "corruptions.py", "speed", "--data", data, "--sizes"]
+    print("\nCommon corruptions, milliseconds an image on one core, summed over all 19 and without glass blur")
+    for size in ("32", "64"):
+        times = []
+        for _ in range(rounds):
+            pair = [[*ours, size]] + ([[*theirs, size]] if PEERS.exists() else [])
+            found = [json.loads(call(command)) for command in pair]
+            without = [sum(of[size] for name, of in one.items() if name != "glass_blur") for one in found]
+            times.append([(sum(of[size] for of in one.values()), rest) for one, rest in zip(found, without)])
+        for which, name in enumerate(("all", "without glass blur")):
+            row = f"{size}x{size:<6} {name:<34} {spread([pair[0][which] for pair in times], 2):>28}"
+            if PEERS.exists():
+                row += f" {spread([pair[1][which] for pair in times], 2):>28}"
+                row += f" {spread([pair[1][which] / pair[0][which] for pair in times], 2):>22}  target 5"
+            print(row, flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -108,6 +133,7 @@ def main():
             count = range(arguments.rounds)
             rounds = [one_round(arch, bundle, arguments, folder, i % 2 == 1) for i in count]
         report(arch, rounds)
+    corruptions(arguments.rounds)
 
 
 if __name__ == "__main__":

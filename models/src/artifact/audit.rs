@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Certificate, Digest, Interval, Reading};
+use super::{Accuracy, Certificate, CorruptionReport, Digest, Interval, Reading};
 use crate::threat::{Epsilon, Norm};
 
 /// The result of one attack, run over the images that were still robust before it.
@@ -231,6 +231,9 @@ pub struct AuditReport {
     /// What is proven of the model's smoothed form, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certified: Option<Certificate>,
+    /// Accuracy under the common corruptions, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corruptions: Option<CorruptionReport>,
     /// What stands in the way of taking the figures at face value, each as `name: sentence`.
     pub warnings: Vec<String>,
 }

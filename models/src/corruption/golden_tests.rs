@@ -198,7 +198,7 @@ fn pixels_of_cifar_change_as_much_as_the_original_changes_them() {
 
 #[test]
 fn pixels_of_larger_images_change_as_much() {
-    // The five that need thousands of draws are left out.
+    // The five that need thousands of draws are compared by `rift-tests`' program `corruptions`.
     let Some(images) = cifar() else { return };
     let Pixels::Bytes(bytes) = &images.pixels else { panic!("CIFAR-10 is bytes") };
     let images: Vec<_> = bytes.outer_iter().take(20).collect();

@@ -60,6 +60,7 @@ pub fn report(
         request: None,
         shard: None,
         certified: certificate(data, plan, measured),
+        corruptions: None,
         warnings: summary::warnings(classifier, data, plan, measured),
     };
     let counted = summary::counted(&report);
@@ -207,6 +208,10 @@ pub fn table(report: &AuditReport, data: &str) -> String {
     row("time", effort(report));
     for warning in &report.warnings {
         row("warning", warning.clone());
+    }
+    if let Some(corruptions) = &report.corruptions {
+        text.push('\n');
+        text.push_str(&corruptions.table());
     }
     text
 }

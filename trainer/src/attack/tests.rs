@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::*;
 use crate::data::{Batch, ImageSet};
-use crate::network::{Mode, Network, cross_entropy, device, to_vec};
+use crate::network::{Mode, Network, Precision, cross_entropy, device, to_vec};
 
 const INPUT: [usize; 3] = [2, 3, 3];
 
@@ -207,4 +207,55 @@ fn crafting_leaves_parameters_and_statistics_alone() {
     assert_eq!(network.state().unwrap(), before);
     assert!(network.trained().all(|(_, t)| !t.grad().defined()));
     assert_eq!(images.kind(), Kind::Float);
+}
+
+/// Crafting by every inner loss, from where its authors start.
+fn craftings(norm: Norm, eps: &str, step: &str) -> [Crafting; 4] {
+    let pgd = || Crafting::pgd(spec(norm, eps, step, 4));
+    let beside = |inner, aim| Crafting { inner, aim, start: Start::Gaussian, ..pgd() };
+    [
+        pgd(),
+        beside(InnerLoss::Kl, Aim::Clean),
+        beside(InnerLoss::Squared, Aim::Clean),
+        Crafting { inner: InnerLoss::Squared, ..pgd() },
+    ]
+}
+
+#[test]
+fn what_is_crafted_for_an_image_does_not_depend_on_the_others() {
+    let network = resnet();
+    let whole = believed(&network, 6);
+    for (norm, eps, step) in [(Norm::Linf, "8/255", "2/255"), (Norm::L2, "0.5", "0.2")] {
+        for crafting in craftings(norm, eps, step) {
+            let together = crafting.craft(&network, &whole, &key()).unwrap();
+            let part = Batch {
+                images: whole.images.narrow(0, 4, 1),
+                labels: whole.labels.narrow(0, 4, 1),
+                indices: vec![4],
+            };
+            let alone = crafting.craft(&network, &part, &key()).unwrap();
+            let apart = (alone.get(0) - together.get(4)).abs().mean(Kind::Float);
+            assert!(apart.double_value(&[]) < 1e-3, "{:?} {norm}", crafting.inner);
+            for row in 0..6 {
+                let delta = to_vec(&(together.get(row) - whole.images.get(row))).unwrap();
+                assert!(norm.of(delta) <= crafting.spec.eps.value() + 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn low_precision_flushes_no_loss_to_zero() {
+    let network = resnet();
+    let coarse = network.copy().unwrap().with_precision(Precision::Bf16);
+    let batch = believed(&network, 12);
+    let log =
+        |images: &Tensor| network.forward(images, Mode::Eval).unwrap().log_softmax(1, Kind::Float);
+    let clean = log(&batch.images);
+    let moved = |images: &Tensor| (log(images) - &clean).abs().mean(Kind::Float).double_value(&[]);
+    for crafting in craftings(Norm::Linf, "8/255", "2/255") {
+        let [fine, rough] = [&network, &coarse]
+            .map(|network| moved(&crafting.craft(network, &batch, &key()).unwrap()));
+        assert!(rough > 0.5 * fine && fine > 0.0, "{:?}: {rough} of {fine}", crafting.inner);
+    }
 }

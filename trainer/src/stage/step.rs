@@ -429,21 +429,24 @@ mod tests {
         let average = Some(AverageSettings { decay: 0.9, warmup: 0.2 });
         let settings = || StepSettings { average, ..settings(Method::Standard, 0.0) };
         let mut stepper = Stepper::new(settings(), &network).unwrap();
-        let mut take = |stepper: &mut Stepper, step| {
+        for (step, same) in [(0, true), (1, false), (2, false)] {
             stepper.step(&network, &mut sgd, &batch, moment(step, 0.05)).unwrap();
             let [live, shipped] = [&network, stepper.shipped(&network)].map(|n| n.state().unwrap());
-            live == shipped
-        };
-        assert!(take(&mut stepper, 0), "the average is the network until the second step");
-        assert!(!take(&mut stepper, 1) && !take(&mut stepper, 2));
+            assert_eq!(live == shipped, same, "the average sets in at the second step: {step}");
+        }
         let mut resumed = Stepper::new(settings(), &network).unwrap();
         resumed.restore(stepper.state().unwrap()).unwrap();
-        let before = network.state().unwrap();
-        take(&mut stepper, 3);
-        network.set_state(&before).unwrap();
-        let warm = |stepper: &Stepper| stepper.state().unwrap();
-        assert_ne!(warm(&stepper), warm(&resumed));
-        assert!(Stepper::new(settings(), &network).unwrap().restore(TensorMap::new()).is_err());
+        let (weights, velocity) = (network.state().unwrap(), sgd.state().unwrap());
+        let next = |stepper: &mut Stepper| {
+            network.set_state(&weights).unwrap();
+            let mut sgd = self::sgd();
+            sgd.restore(&velocity, &network).unwrap();
+            stepper.step(&network, &mut sgd, &batch, moment(3, 0.05)).unwrap();
+            stepper.state().unwrap()
+        };
+        assert_eq!(next(&mut stepper), next(&mut resumed));
+        let nothing = Stepper::new(settings(), &network).unwrap().restore(TensorMap::new());
+        assert!(nothing.is_err(), "a state without the average is not this training's");
     }
 
     #[test]

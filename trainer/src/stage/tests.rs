@@ -120,7 +120,8 @@ fn a_resumed_training_ends_with_the_same_bits() {
 #[test]
 fn a_training_stopped_after_every_step_ends_with_the_same_bits() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let settings = Settings { epochs: 2, ..settings(Method::At) };
+    let (ema, ema_warmup) = (Some(0.9), Some(0.1));
+    let settings = Settings { epochs: 2, ema, ema_warmup, ..settings(Method::At) };
     train(&settings, whole.path(), 2).finish().unwrap();
     let mut stops = 0;
     loop {

@@ -65,6 +65,7 @@ pub(in super::super) fn report() -> AuditReport {
         }),
         shard: None,
         certified: None,
+        corruptions: None,
         warnings: vec![
             "steps-do-not-help: 9 of 24 images <are> \"stuck\"".to_owned(),
             "model: a bare file: nothing vouches for it".to_owned(),

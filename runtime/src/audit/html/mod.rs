@@ -7,7 +7,11 @@ mod text;
 
 use std::fmt::Write as _;
 
-use rift_models::artifact::{Accuracy, AuditReport, Interval, SampleResult};
+use rift_models::artifact::{
+    Accuracy, AuditReport, CorruptionAverage, CorruptionReport, CorruptionResult, Interval,
+    SampleResult,
+};
+use rift_models::corruption::Severity;
 
 pub use exhibit::{Exhibit, exhibits};
 use text::escape;
@@ -47,6 +51,9 @@ pub fn page(report: &AuditReport, around: &Surroundings) -> String {
     section(&mut body, "Where images go", &confusion(report, around));
     if !around.exhibits.is_empty() {
         section(&mut body, "Broken images", &gallery(report, around));
+    }
+    if let Some(corruptions) = &report.corruptions {
+        section(&mut body, "Common corruptions", &corrupted(corruptions));
     }
     section(&mut body, "Threat model", &threat(report));
     section(&mut body, "How it was made", &made(report));
@@ -107,6 +114,31 @@ fn verdict(report: &AuditReport) -> String {
         escape(&names.join(", ")),
         report.threat.norm,
         escape(&report.threat.eps.to_string()),
+    )
+}
+
+/// Accuracy by corruption and severity, and the averages.
+fn corrupted(report: &CorruptionReport) -> String {
+    let head = |level: &Severity| format!("<th>severity {level}</th>");
+    let heads: String = report.severities().iter().map(head).collect();
+    let row = |rows: &[CorruptionResult]| {
+        let cell = |row: &CorruptionResult| {
+            let title = range(row.accuracy.interval);
+            format!("<td title=\"95 %: {title}\">{}</td>", percent(row.accuracy.fraction))
+        };
+        let cells: String = rows.iter().map(cell).collect();
+        let name = rows.first().map_or("", |row| row.corruption.name()).replace('_', " ");
+        format!("<tr><th>{name}</th>{cells}</tr>")
+    };
+    let rows: String = report.by_corruption().map(row).collect();
+    let average =
+        |average: &CorruptionAverage| format!("<li>{}</li>", escape(&average.line(report.n)));
+    let averages: String = report.averages.iter().map(average).collect();
+    format!(
+        "<p>Accuracy on {} images under each of the common corruptions of Hendrycks and Dietterich \
+         (ICLR 2019), drawn with seed {}; none of it is an attack.</p><ul>{averages}</ul>\
+         <table><thead><tr><th>corruption</th>{heads}</tr></thead><tbody>{rows}</tbody></table>",
+        report.n, report.seed
     )
 }
 

@@ -1,6 +1,7 @@
 //! `rift-runtime audit` and `rift-runtime audit-merge`.
 
 mod certify;
+mod corruptions;
 mod flags;
 mod formats;
 pub(crate) mod interrupt;
@@ -28,6 +29,7 @@ use rift_runtime::audit::{
 use rift_runtime::session::Classifier;
 
 use self::certify::CertifyArgs;
+use self::corruptions::CorruptionArgs;
 use self::flags::{ThreatArgs, duration};
 use self::formats::FormatArgs;
 use self::replay::Replay;
@@ -87,6 +89,8 @@ pub(crate) struct AuditArgs {
     no_timing: bool,
     #[command(flatten)]
     certify: CertifyArgs,
+    #[command(flatten)]
+    corruptions: CorruptionArgs,
     /// Write the report as JSON, every image included
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
@@ -144,6 +148,12 @@ pub(crate) fn run(
     if let Some(twin) = twin {
         judge_twin(twin, &args.spread.options(), data, &measured, &mut report)?;
     }
+    report.corruptions = args.corruptions.measure(
+        (classifier, data),
+        &args.spread.options(),
+        plan.seed,
+        &output::Bar::new(global.quiet),
+    )?;
     if args.no_timing {
         report::forget_times(&mut report);
     }

@@ -1,0 +1,57 @@
+//! Accuracy out of distribution, beside the attacks.
+
+use clap::Args;
+use rift_models::artifact::CorruptionReport;
+use rift_models::corruption::{Corruptions, Severities, Survey};
+use rift_models::dataset::Dataset;
+use rift_runtime::attack::oracle::prediction;
+use rift_runtime::audit::Step;
+use rift_runtime::session::{Classifier, Pool, SessionError, SessionOptions};
+
+use super::output::Bar;
+
+/// Images that are corrupted at a time, for each session's batch.
+const BATCHES: usize = 16;
+
+#[derive(Debug, Args)]
+pub(super) struct CorruptionArgs {
+    /// Measure accuracy under common corruptions too: `standard` (RobustBench's 15), `paper` (18),
+    /// `all` (19) or names such as `fog,snow` [without a value: all]
+    #[arg(long, value_name = "NAMES", env = "RIFT_CORRUPTIONS", num_args = 0..=1,
+          default_missing_value = "all", conflicts_with_all = ["shard", "replay"])]
+    corruptions: Option<Corruptions>,
+    /// Their severities: `3`, `1,3,5` or `1..5`
+    #[arg(long, value_name = "LEVELS", env = "RIFT_SEVERITY", default_value = "1..5")]
+    severity: Severities,
+}
+
+impl CorruptionArgs {
+    /// The accuracy over all images of the data, where it is asked for.
+    pub(super) fn measure(
+        &self,
+        (classifier, data): (&Classifier, &Dataset),
+        options: &SessionOptions,
+        seed: u64,
+        bar: &Bar,
+    ) -> anyhow::Result<Option<CorruptionReport>> {
+        let Some(corruptions) = &self.corruptions else { return Ok(None) };
+        let survey = Survey {
+            corruptions: corruptions.0.clone(),
+            severities: self.severity.0.clone(),
+            seed,
+            batch: options.batch * BATCHES,
+        };
+        let mut pool = Pool::new(classifier, options, data.len())?;
+        let of = survey.severities.len() * data.len();
+        let report = survey.run(
+            data,
+            |images| -> Result<Vec<usize>, SessionError> {
+                let logits = pool.logits(&images.view())?;
+                Ok(logits.rows().into_iter().map(|row| prediction(&row)).collect())
+            },
+            |corruption, done| bar.tell(Step { name: corruption.name(), done, of, left: None }),
+        )?;
+        bar.finish();
+        Ok(Some(report))
+    }
+}
