@@ -1,8 +1,13 @@
 //! The command line.
 
+mod quantize;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rift_runtime::session::ahead::Reach;
+
+pub use quantize::{Activations, Calibration, Keep, Placement, Quantize, Weights};
 
 use crate::verify::parity::TOLERANCE;
 
@@ -26,6 +31,13 @@ pub enum Command {
     /// The model is run on the probe first: where its logits differ from the checkpoint's by more
     /// than the tolerance, nothing is written and the exit code is 1.
     Export(Export),
+    /// Make a bundle's model smaller and faster: int8, or weights in half precision.
+    ///
+    /// The new model is measured against the old one on validation images, as they are and under
+    /// attack: where it loses more than `--max-drop`, nothing is written and the exit code is 1.
+    Quantize(Box<Quantize>),
+    /// Write a bundle as other servers take it: Triton's repository, KServe's manifests, one file.
+    Deploy(Deploy),
     /// Check a bundle: digests, what the model says of itself, and its logits on the probe.
     ///
     /// The exit code is 1 where something does not hold.
@@ -68,20 +80,83 @@ pub struct Export {
     /// The largest difference of a logit from the checkpoint's that is accepted.
     #[arg(long, env = "RIFT_TOLERANCE", default_value_t = TOLERANCE, value_parser = tolerance)]
     pub tolerance: f64,
+    /// Also put ONNX Runtime's optimised form of the model into the bundle, with the list of
+    /// operators that a runtime built for it needs.
+    #[arg(long, value_enum, env = "RIFT_OPTIMIZE")]
+    pub optimize: Option<Optimize>,
+}
+
+/// For whom a model is optimised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Optimize {
+    /// Any machine: operators are fused
+    Portable,
+    /// Machines with this one's instruction set: layouts of weights and activations too
+    ThisMachine,
+}
+
+impl From<Optimize> for Reach {
+    fn from(optimize: Optimize) -> Self {
+        match optimize {
+            Optimize::Portable => Self::Portable,
+            Optimize::ThisMachine => Self::ThisMachine,
+        }
+    }
 }
 
 /// Settings of `verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The bundle's folder.
+    /// The bundle's folder or archive.
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
-    /// The largest difference of a logit from the checkpoint's that is accepted.
-    #[arg(long, env = "RIFT_TOLERANCE", default_value_t = TOLERANCE, value_parser = tolerance)]
-    pub tolerance: f64,
+    /// The largest difference of a logit from the checkpoint's that is accepted [default: 1e-4, for
+    /// a quantised model what its card says].
+    #[arg(long, env = "RIFT_TOLERANCE", value_parser = tolerance)]
+    pub tolerance: Option<f64>,
+    /// Also measure clean and robust accuracy on these images, and compare them with the card's.
+    #[arg(long, value_name = "PATH", env = "RIFT_DATA")]
+    pub data: Option<PathBuf>,
+    /// Images to measure on [default: as many as the card's figures are of, else 500].
+    #[arg(long, value_name = "N", env = "RIFT_IMAGES", requires = "data")]
+    pub images: Option<usize>,
+    /// The float model's bundle, for a quantised one: it is verified too, and its gradients steer the
+    /// attack.
+    #[arg(long, value_name = "BUNDLE", env = "RIFT_TWIN")]
+    pub twin: Option<PathBuf>,
     /// Also write the result as JSON.
     #[arg(long, value_name = "FILE", env = "RIFT_JSON")]
     pub json: Option<PathBuf>,
+}
+
+/// Settings of `deploy`.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// The bundle's folder or archive.
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// Add the model to this model repository of Triton's.
+    #[arg(long, value_name = "FOLDER", env = "RIFT_TRITON")]
+    pub triton: Option<PathBuf>,
+    /// Write `InferenceService` manifests for KServe into this folder.
+    #[arg(long, value_name = "FOLDER", env = "RIFT_KSERVE")]
+    pub kserve: Option<PathBuf>,
+    /// Write the bundle as this one file, `….tar.zst`, which `rift-runtime` reads as it is.
+    #[arg(long, value_name = "FILE", env = "RIFT_ARCHIVE")]
+    pub archive: Option<PathBuf>,
+    /// Triton: the most images of one run.
+    #[arg(long, value_name = "N", env = "RIFT_MAX_BATCH", default_value_t = 32,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=65536))]
+    pub max_batch: usize,
+    /// Triton: how long an image may wait for others, in microseconds.
+    #[arg(long, value_name = "MICROSECONDS", env = "RIFT_QUEUE_DELAY", default_value_t = 1000)]
+    pub queue_delay: u64,
+    /// KServe: from where the cluster fetches the bundle (for Triton, the model repository).
+    #[arg(long, value_name = "URI", env = "RIFT_STORAGE_URI", default_value = "pvc://models")]
+    pub storage_uri: String,
+    /// KServe: the container image that runs `rift-runtime`.
+    #[arg(long, value_name = "IMAGE", env = "RIFT_IMAGE", default_value = concat!("rift-runtime:", env!("CARGO_PKG_VERSION")))]
+    pub image: String,
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {

@@ -174,6 +174,8 @@ pub(crate) fn bundle(folder: &Path, model: &Model) -> PathBuf {
         checkpoint: probe.checkpoint,
         parity,
         metrics: Vec::new(),
+        quantization: None,
+        optimized: None,
         lineage: Lineage::default(),
     };
     atomic::write_json(&staged.path().join(Bundle::CARD), &card).unwrap();

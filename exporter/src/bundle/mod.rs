@@ -5,6 +5,8 @@
 
 pub mod figures;
 mod freeze;
+pub mod optimized;
+pub mod quantized;
 mod readme;
 
 use std::path::{Path, PathBuf};
@@ -13,9 +15,12 @@ use rift_models::artifact::atomic::{self, AtomicError, StagedFolder};
 use rift_models::artifact::{
     Bundle, Card, Checkpoint, CheckpointError, Digest, JsonError, Probe, ProbeError,
 };
+use rift_models::onnx::Model;
 use rift_runtime::session::SessionError;
+use rift_runtime::session::ahead::Reach;
 
 pub use freeze::{FreezeError, Frozen, freeze, key};
+pub use optimized::OptimizeError;
 
 use crate::lower::OPSET;
 use crate::verify::engine::Engine;
@@ -37,6 +42,8 @@ pub struct Request {
     pub name: Option<String>,
     /// The largest difference of a logit that is accepted.
     pub tolerance: f64,
+    /// Whether to add the optimised form of the model, and for whom.
+    pub optimize: Option<Reach>,
 }
 
 /// A bundle that was written.
@@ -122,6 +129,9 @@ pub enum ExportError {
         .0.parity.max_abs_difference, .0.parity.tolerance, .0.worst
     )]
     Parity(Box<Comparison>),
+    /// The model cannot be optimised.
+    #[error(transparent)]
+    Optimize(#[from] OptimizeError),
     /// The bundle cannot be written.
     #[error(transparent)]
     Write(#[from] AtomicError),
@@ -145,14 +155,13 @@ pub fn export(request: &Request, engine: &Engine) -> Result<Exported, ExportErro
             ExportError::Freeze { path, source }
         })?;
     let nodes = model.graph().node.len();
-    let model = model.to_bytes();
-    let found = engine.logits(&request.out.join(Bundle::MODEL), model.clone(), &probe.images)?;
+    let bytes = model.to_bytes();
+    let found = engine.logits(&request.out.join(Bundle::MODEL), bytes.clone(), &probe.images)?;
     let Comparison { parity, worst } = parity::compare(&probe.logits, &found, request.tolerance)?;
     if !parity.holds() {
         return Err(ExportError::Parity(Box::new(Comparison { parity, worst })));
     }
     let staged = StagedFolder::new(&request.out, Bundle::CARD)?;
-    let model_digest = atomic::write(&staged.path().join(Bundle::MODEL), &model)?;
     let probe_digest = probe.write(&staged.path().join(Bundle::PROBE))?;
     let mut card = Card {
         format: Card::FORMAT,
@@ -161,18 +170,33 @@ pub fn export(request: &Request, engine: &Engine) -> Result<Exported, ExportErro
         classes: meta.classes,
         threat: meta.threat,
         opset: OPSET,
-        model: model_digest,
+        model: Digest::of_bytes(&bytes),
         probe: probe_digest.clone(),
         checkpoint: digest,
         parity,
         metrics,
+        quantization: None,
+        optimized: None,
         lineage,
     };
     card.lineage.parents.insert("probe".to_owned(), probe_digest);
-    atomic::write_json(&staged.path().join(Bundle::CARD), &card)?;
-    atomic::write(&staged.path().join(README), readme::readme(&card).as_bytes())?;
-    staged.commit()?;
-    Ok(Exported { card, bytes: model.len(), nodes, folded })
+    finish(staged, &mut card, (&model, request.optimize))?;
+    Ok(Exported { card, bytes: bytes.len(), nodes, folded })
+}
+
+/// Adds the model, its optimised form where asked, the card and the page to the probe that is there,
+/// and gives the bundle its name.
+fn finish(
+    staged: StagedFolder,
+    card: &mut Card,
+    (model, optimize): (&Model, Option<Reach>),
+) -> Result<(), OptimizeError> {
+    let folder = staged.path();
+    atomic::write(&folder.join(Bundle::MODEL), &model.to_bytes())?;
+    card.optimized = optimize.map(|reach| optimized::add(folder, model, reach)).transpose()?;
+    atomic::write_json(&folder.join(Bundle::CARD), card)?;
+    atomic::write(&folder.join(README), readme::readme(card).as_bytes())?;
+    Ok(staged.commit()?)
 }
 
 /// The probe that the user named or the one beside the checkpoint, if it is of this checkpoint.

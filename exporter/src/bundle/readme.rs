@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rift_models::artifact::{Bundle, Card, CardMetric};
+use rift_models::artifact::{Accuracy, ActivationFormat, Bundle, Card, CardMetric, Quantization};
 use rift_models::threat::AttackSpec;
 
 use crate::verify::parity::TOLERANCE;
@@ -41,8 +41,58 @@ fn write(text: &mut String, card: &Card) -> std::fmt::Result {
         )?,
     }
     figures(text, &card.metrics)?;
+    if let Some(quantization) = &card.quantization {
+        quantized(text, quantization)?;
+    }
     evidence(text, card)?;
     commands(text, card)
+}
+
+fn quantized(text: &mut String, quantization: &Quantization) -> std::fmt::Result {
+    writeln!(text, "## Quantisation\n")?;
+    let how = match (quantization.activations, &quantization.calibration) {
+        (Some(activations), Some(calibration)) => format!(
+            "Weights are signed bytes with a scale for each output channel, activations {}, calibrated \
+             by {} on {} {} images",
+            match activations {
+                ActivationFormat::U8 => "bytes from 0 to 255",
+                ActivationFormat::S8 => "bytes from -128 to 127",
+            },
+            plain(&calibration.method),
+            calibration.n,
+            plain(&calibration.split),
+        ),
+        _ => "Weights are stored in half precision and computed with in float32".to_owned(),
+    };
+    let kept = if quantization.float_layers.is_empty() {
+        String::new()
+    } else {
+        let names = quantization.float_layers.iter().map(|name| format!("`{}`", plain(name)));
+        format!("; in float32 stay {}", names.collect::<Vec<_>>().join(", "))
+    };
+    writeln!(
+        text,
+        "{how}{kept}. The file has {:.3} of the size of the float32 model `{}`.\n",
+        quantization.bytes as f64 / quantization.twin_bytes as f64,
+        quantization.twin.short(),
+    )?;
+    writeln!(
+        text,
+        "| accuracy on {} {} images | float32 | this file | lost, points |",
+        { quantization.clean.float.n },
+        plain(&quantization.split)
+    )?;
+    writeln!(text, "|---|---|---|---|")?;
+    let attack = quantization.attack.label();
+    for (what, pair) in [("clean", &quantization.clean), (attack.as_str(), &quantization.robust)] {
+        let [float, found] = [&pair.float, &pair.quantized].map(Accuracy::percent);
+        writeln!(text, "| {what} | {float:.2} % | {found:.2} % | {:.2} |", pair.drop())?;
+    }
+    writeln!(
+        text,
+        "\nThe attack follows the gradients of the float32 model; every image is judged by this \
+         file.\n"
+    )
 }
 
 fn figures(text: &mut String, metrics: &[CardMetric]) -> std::fmt::Result {
@@ -72,7 +122,7 @@ fn figures(text: &mut String, metrics: &[CardMetric]) -> std::fmt::Result {
     if metrics.iter().any(|metric| metric.split == "validation") {
         writeln!(
             text,
-            "\nThe interpolation was chosen on the validation split, so its figures are slightly \
+            "\nThe model was chosen on the validation split, so these figures are slightly \
              optimistic; an audit on the test split is the one to quote."
         )?;
     }
@@ -111,11 +161,10 @@ fn commands(text: &mut String, card: &Card) -> std::fmt::Result {
     let attack = card.threat.as_ref().map_or_else(String::new, |threat| {
         format!(" --norm {} --eps {} --step {}", threat.norm, threat.eps, threat.step)
     });
-    let tolerance = if card.parity.tolerance == TOLERANCE {
-        String::new()
-    } else {
-        format!(" --tolerance {:e}", card.parity.tolerance)
-    };
+    // What `verify` takes unless it is told otherwise.
+    let is_usual = card.parity.tolerance == TOLERANCE || card.quantization.is_some();
+    let tolerance =
+        if is_usual { String::new() } else { format!(" --tolerance {:e}", card.parity.tolerance) };
     writeln!(text, "## Use\n\nIn this folder:\n")?;
     writeln!(text, "```sh")?;
     writeln!(text, "rift-runtime classify . IMAGE")?;
@@ -159,7 +208,7 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use rift_models::arch::ArchSpec;
-    use rift_models::artifact::{Accuracy, Digest, Lineage, Parity};
+    use rift_models::artifact::{Digest, Lineage, Parity};
 
     use super::*;
 
@@ -186,6 +235,8 @@ mod tests {
                 attack: Some(AttackSpec::paper()),
                 accuracy: Accuracy::new(40, 100),
             }],
+            quantization: None,
+            optimized: None,
             lineage: Lineage::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Answer;
+use super::{Answer, size};
 use crate::bundle::{self, ExportError, Exported, Request};
 use crate::cli::Export;
 use crate::verify::engine::Engine;
@@ -15,6 +15,7 @@ pub(super) fn run(settings: &Export, engine: &Engine) -> anyhow::Result<Answer> 
         out: settings.out.clone(),
         name: settings.name.clone(),
         tolerance: settings.tolerance,
+        optimize: settings.optimize.map(Into::into),
     };
     match bundle::export(&request, engine) {
         Ok(exported) => Ok(Answer::Yes(describe(&request, &exported))),
@@ -41,7 +42,7 @@ fn describe(request: &Request, exported: &Exported) -> String {
             "model",
             format!(
                 "{}, {nodes} nodes, {folded} batch normalisations folded, sha256 {}",
-                size(*bytes),
+                size(*bytes as u64),
                 card.model.short()
             ),
         ),
@@ -62,11 +63,4 @@ fn describe(request: &Request, exported: &Exported) -> String {
         let _ = writeln!(result, "{what:<8} {text}");
     }
     result
-}
-
-fn size(bytes: usize) -> String {
-    match bytes as f64 {
-        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
-        bytes => format!("{:.1} MB", bytes / 1e6),
-    }
 }

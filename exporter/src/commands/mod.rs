@@ -1,6 +1,8 @@
 //! The commands: settings to results on standard output.
 
+mod deploy;
 mod export;
+mod quantize;
 mod verify;
 
 use std::io::{self, Write};
@@ -54,9 +56,19 @@ pub fn complain(what: &str) {
 /// # Errors
 /// If it cannot be carried out.
 pub fn run(cli: &Cli) -> anyhow::Result<Answer> {
-    let engine = Engine::start(cli.shared.onnxruntime.as_deref(), cli.shared.threads)?;
+    let engine = || Engine::start(cli.shared.onnxruntime.as_deref(), cli.shared.threads);
     match &cli.command {
-        Command::Export(settings) => export::run(settings, &engine),
-        Command::Verify(settings) => verify::run(settings, &engine),
+        Command::Deploy(settings) => deploy::run(settings, cli.shared.threads),
+        Command::Export(settings) => export::run(settings, &engine()?),
+        Command::Quantize(settings) => quantize::run(settings, &engine()?),
+        Command::Verify(settings) => verify::run(settings, &engine()?),
+    }
+}
+
+/// A size for people.
+fn size(bytes: u64) -> String {
+    match bytes as f64 {
+        bytes if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+        bytes => format!("{:.1} MB", bytes / 1e6),
     }
 }

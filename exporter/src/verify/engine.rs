@@ -23,8 +23,13 @@ impl Engine {
         let found = library::load(library)?;
         tracing::debug!("loaded ONNX Runtime {}", found.version());
         let default = SessionOptions::default();
-        let options = SessionOptions { threads: threads.unwrap_or(default.threads), ..default };
+        let options = SessionOptions { threads: self::threads(threads), ..default };
         Ok(Self { options })
+    }
+
+    /// How work is spread over threads.
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
     }
 
     /// The logits of the model whose file's content is `model`; `path` names it in errors.
@@ -44,4 +49,9 @@ impl Engine {
         let classifier = Classifier::from_bytes(path, model)?;
         Pool::new(&classifier, &self.options, images.dim().0)?.logits(&images.view())
     }
+}
+
+/// The number of threads that is asked for, or one for each core.
+pub fn threads(wanted: Option<usize>) -> usize {
+    wanted.unwrap_or_else(|| SessionOptions::default().threads)
 }

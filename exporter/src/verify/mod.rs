@@ -1,22 +1,41 @@
 //! Whether a bundle is what its card says.
 
 pub mod engine;
+pub mod figures;
 pub mod parity;
+pub mod robustness;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rift_models::artifact::{
-    Bundle, BundleError, Card, Digest, DigestError, JsonError, Parity, ProbeError, read_json,
-};
+use ndarray::Array2;
+use rift_models::artifact::{Bundle, BundleError, Card, Digest, DigestError, Parity};
+use rift_models::dataset::{Dataset, DatasetError, Request};
 use rift_models::onnx::{Model, OnnxError};
 use rift_models::threat::AttackSpec;
-use rift_runtime::session::SessionError;
+use rift_runtime::attack::gradient::GradientError;
+use rift_runtime::session::{Classifier, SessionError};
 use serde::Serialize;
 
 use crate::bundle::key;
 use engine::Engine;
-use parity::{Comparison, ShapeMismatch, Worst};
+use figures::{Figure, Files};
+use parity::{Comparison, ShapeMismatch, TOLERANCE, Worst};
+use robustness::TrialError;
+
+/// What to hold a bundle against beside its card.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Against<'a> {
+    /// The largest difference of a logit from the checkpoint's; if not given, the usual one, for a
+    /// quantised model its card's.
+    pub tolerance: Option<f64>,
+    /// Images to measure accuracies on.
+    pub data: Option<&'a Path>,
+    /// How many; as many as the card's figures are of if not given.
+    pub images: Option<usize>,
+    /// The bundle of a quantised model's float twin.
+    pub twin: Option<&'a Path>,
+}
 
 /// One thing that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +59,8 @@ pub struct VerifyReport {
     pub holds: bool,
     /// The checks, in the order in which they were made.
     pub checks: Vec<Check>,
+    /// What each file gives; empty where a changed file was not run.
+    pub figures: Vec<Figure>,
     /// How far the logits are from the checkpoint's; absent where a changed file was not run, the
     /// difference `null` where a logit is not finite.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,12 +73,9 @@ pub struct VerifyReport {
 /// A bundle that cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// It is no bundle.
+    /// It is no bundle, or one of its parts cannot be used.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// The card cannot be read.
-    #[error(transparent)]
-    Card(#[from] JsonError),
     /// A file cannot be read.
     #[error(transparent)]
     Digest(#[from] DigestError),
@@ -79,9 +97,41 @@ pub enum VerifyError {
         #[source]
         source: OnnxError,
     },
-    /// The probe cannot be used.
+    /// The images cannot be read.
     #[error(transparent)]
-    Probe(#[from] ProbeError),
+    Dataset(#[from] DatasetError),
+    /// The images do not fit the model.
+    #[error("the images of `{path}` do not fit the model: expected {expected}, found {found}")]
+    Images {
+        /// The data.
+        path: String,
+        /// What the model takes.
+        expected: String,
+        /// What the data has.
+        found: String,
+    },
+    /// A twin is named for a model that has none.
+    #[error("`{name}` is not quantised: `--twin` names the float model of one that is")]
+    NotQuantized {
+        /// The bundle's name.
+        name: String,
+    },
+    /// The twin is another model's.
+    #[error("`{path}` holds the model {found}, expected {expected}, from which this one was made")]
+    OtherTwin {
+        /// The twin's bundle.
+        path: String,
+        /// The digest in the card.
+        expected: Digest,
+        /// The digest of the twin's model.
+        found: Digest,
+    },
+    /// The model has no gradient.
+    #[error(transparent)]
+    Gradient(#[from] GradientError),
+    /// The model cannot be tried.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
     /// The model does not run.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -91,35 +141,49 @@ pub enum VerifyError {
 }
 
 /// Checks a bundle: its files against the digests in its card, what the model says of itself
-/// against the card, and the model's logits, run on `engine`, against the probe's.
+/// against the card, and what its files give, run on `engine`, against the probe, the card's figures
+/// and each other.
 ///
 /// A file that was changed is not run: its parity is not reported.
 ///
 /// # Errors
 /// If a file is missing or cannot be used. What does not hold is no error.
-pub fn verify(path: &Path, tolerance: f64, engine: &Engine) -> Result<VerifyReport, VerifyError> {
-    let bundle = open(path)?;
-    let model_path = bundle.model();
+pub fn verify(
+    path: &Path,
+    against: &Against<'_>,
+    engine: &Engine,
+) -> Result<VerifyReport, VerifyError> {
+    let bundle = Bundle::open_unchecked(path)?;
     // The bytes that were digested are the bytes that are run.
-    let model = std::fs::read(&model_path)
-        .map_err(|source| VerifyError::Read { path: model_path.display().to_string(), source })?;
+    let model = read(&bundle.model())?;
     let card = &bundle.card;
     let mut checks = vec![
         digest_check("model digest", &card.model, &Digest::of_bytes(&model)),
         digest_check("probe digest", &card.probe, &Digest::of_file(&bundle.probe_path())?),
     ];
+    let mut optimized = None;
+    if let Some(of_card) = &card.optimized {
+        let bytes = read(&bundle.optimized())?;
+        checks.push(digest_check("optimised digest", &of_card.model, &Digest::of_bytes(&bytes)));
+        optimized = Some(bytes);
+    }
     let mut comparison = None;
+    let mut figures = Vec::new();
     if checks.iter().all(|check| check.holds) {
         let decoded = Model::from_bytes(&model).map_err(|source| VerifyError::Model {
-            path: model_path.display().to_string(),
+            path: bundle.model().display().to_string(),
             source,
         })?;
-        let probe = bundle.probe()?;
         checks.extend(self_description(&decoded, card));
+        let probe = bundle.probe()?;
         checks.push(digest_check("probe's checkpoint", &card.checkpoint, &probe.checkpoint));
-        let found = engine.logits(&model_path, model, &probe.images)?;
-        let compared = parity::compare(&probe.logits, &found, tolerance)?;
+        let logits = |path: &Path, model| engine.logits(path, model, &probe.images);
+        let own = logits(&bundle.model(), model.clone())?;
+        let tolerance = against.tolerance.unwrap_or_else(|| usual_tolerance(card));
+        let compared = parity::compare(&probe.logits, &own, tolerance)?;
         checks.push(parity_check(&compared));
+        let runs = Runs { bundle: &bundle, model, optimized, own };
+        figures = runs.figures(&compared, against, engine)?;
         comparison = Some(compared);
     } else {
         let detail = "not run, because a file was changed".to_owned();
@@ -129,26 +193,99 @@ pub fn verify(path: &Path, tolerance: f64, engine: &Engine) -> Result<VerifyRepo
     Ok(VerifyReport {
         bundle: path.display().to_string(),
         name: card.name.clone(),
-        holds: checks.iter().all(|check| check.holds),
+        holds: checks.iter().all(|check| check.holds) && figures.iter().all(|figure| figure.holds),
         checks,
+        figures,
         parity,
         worst,
     })
 }
 
-/// Opens a bundle without judging its digests, which [`verify`] reports one by one.
-fn open(path: &Path) -> Result<Bundle, VerifyError> {
-    for file in [Bundle::CARD, Bundle::MODEL, Bundle::PROBE] {
-        if !path.join(file).is_file() {
-            return Err(BundleError::Missing { path: path.display().to_string(), file }.into());
+/// The largest difference of a logit that is accepted unless the user says otherwise.
+fn usual_tolerance(card: &Card) -> f64 {
+    if card.quantization.is_some() { card.parity.tolerance } else { TOLERANCE }
+}
+
+/// A bundle's files, which are those of its card, and the model's logits on the probe.
+struct Runs<'a> {
+    bundle: &'a Bundle,
+    model: Vec<u8>,
+    optimized: Option<Vec<u8>>,
+    own: Array2<f32>,
+}
+
+impl Runs<'_> {
+    fn figures(
+        self,
+        compared: &Comparison,
+        against: &Against<'_>,
+        engine: &Engine,
+    ) -> Result<Vec<Figure>, VerifyError> {
+        let card = &self.bundle.card;
+        let probe = self.bundle.probe()?;
+        let why = match card.quantization {
+            None => "the checkpoint's: sums in another order",
+            Some(_) => "the checkpoint's: twice what rounding did where the file was written",
+        };
+        let mut figures = vec![Figure::logits(figures::file_name(card), compared, why)];
+        if let Some(bytes) = &self.optimized {
+            let path = self.bundle.optimized();
+            let found = engine.logits(&path, bytes.clone(), &probe.images)?;
+            let compared = parity::compare(&self.own, &found, usual_tolerance(card))?;
+            let why = "those of the model before ONNX Runtime fused its operators";
+            figures.push(Figure::logits("optimised", &compared, why));
         }
+        let twin = against.twin.map(|path| figures::open_twin(card, path)).transpose()?;
+        if let Some(twin) = &twin {
+            let found = engine.logits(&twin.model(), read(&twin.model())?, &probe.images)?;
+            let compared = parity::compare(&probe.logits, &found, TOLERANCE)?;
+            let why = "the checkpoint's: sums in another order";
+            figures.push(Figure::logits("float32", &compared, why));
+        }
+        let Some(data) = against.data else { return Ok(figures) };
+        let own = Classifier::from_bytes(&self.bundle.model(), self.model)?;
+        let optimized = self
+            .optimized
+            .map(|bytes| Classifier::from_bytes(&self.bundle.optimized(), bytes))
+            .transpose()?;
+        let open = |twin: Bundle| -> Result<Classifier, VerifyError> {
+            Ok(Classifier::from_bytes(&twin.model(), read(&twin.model())?)?)
+        };
+        let twin = twin.map(open).transpose()?;
+        let files = Files { card, own: &own, optimized: optimized.as_ref(), twin: twin.as_ref() };
+        figures.extend(figures::accuracies(&files, (data, against.images), engine)?);
+        Ok(figures)
     }
-    let card: Card = read_json(&path.join(Bundle::CARD), "card")?;
-    if card.format != Card::FORMAT {
-        let path = path.display().to_string();
-        return Err(BundleError::Format { path, found: card.format }.into());
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, VerifyError> {
+    std::fs::read(path)
+        .map_err(|source| VerifyError::Read { path: path.display().to_string(), source })
+}
+
+/// Images that the model takes, with labels that it knows.
+fn images_of(
+    classifier: &Classifier,
+    path: &Path,
+    request: &Request,
+) -> Result<Dataset, VerifyError> {
+    let data = Dataset::open(path, request)?;
+    let wrong = |expected: String, found: String| VerifyError::Images {
+        path: path.display().to_string(),
+        expected,
+        found,
+    };
+    if data.input() != classifier.input() {
+        let shape = |input: [usize; 3]| format!("{input:?} (channels, height, width)");
+        return Err(wrong(shape(classifier.input()), shape(data.input())));
     }
-    Ok(Bundle { path: path.to_owned(), card })
+    match data.labels.iter().find(|label| **label >= classifier.classes()) {
+        Some(label) => {
+            let expected = format!("labels below {}", classifier.classes());
+            Err(wrong(expected, format!("label {label}")))
+        }
+        None => Ok(data),
+    }
 }
 
 /// What the model says of itself against what the card says of it.

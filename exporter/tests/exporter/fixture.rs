@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 
 use ndarray::Array2;
 use rift_models::arch::{ArchSpec, Graph};
-use rift_models::artifact::{Bundle, Checkpoint, CheckpointMeta, Digest, Lineage, Probe};
+use rift_models::artifact::{
+    Bundle, Checkpoint, CheckpointMeta, Digest, Lineage, Probe, TensorMap,
+};
 use rift_models::threat::AttackSpec;
 use tempfile::TempDir;
 
@@ -22,6 +24,11 @@ pub(crate) struct Run {
 impl Run {
     /// A trained-looking `resnet8` with a probe whose logits are the reference's.
     pub(crate) fn new() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// The same with other weights.
+    pub(crate) fn with(change: impl FnOnce(&Graph, &mut TensorMap)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let arch = ArchSpec {
             width: Some(4),
@@ -33,7 +40,9 @@ impl Run {
         let classes = ["shirt", "bag", "boot"].map(str::to_owned).to_vec();
         let lineage = Lineage { made_by: "rift-trainer 0.1.0 train".into(), ..Lineage::default() };
         let meta = CheckpointMeta::new(arch, classes, Some(AttackSpec::paper()), lineage);
-        let checkpoint = Checkpoint { meta, tensors: reference::trained(&graph, 3) };
+        let mut tensors = reference::trained(&graph, 3);
+        change(&graph, &mut tensors);
+        let checkpoint = Checkpoint { meta, tensors };
         let digest = checkpoint.write(&folder.path().join("rift.safetensors")).unwrap();
         let images = reference::images(5, graph.input, 9);
         let logits = reference::logits(&graph, &checkpoint.tensors, &images);

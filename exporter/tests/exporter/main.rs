@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what tests say with them, they expect")]
 
+mod deploy;
 mod export;
+mod figures;
 mod fixture;
 mod gradient;
+mod kill;
 mod parity;
+mod quantize;
 mod reference;
 mod verify;

@@ -123,31 +123,52 @@ impl StagedFolder {
         self.staging.path()
     }
 
-    /// Gives the folder its name, replacing an older one.
+    /// Gives the folder its name, replacing an older one: in one step where the system can exchange
+    /// two folders (Linux). Elsewhere there is a moment between two renames in which none has the
+    /// name and the older one lies beside it.
     ///
     /// # Errors
     /// If it cannot be renamed; the older folder is put back.
     pub fn commit(self) -> Result<(), AtomicError> {
         let attempt = || {
             open_folder(self.staging.path())?;
-            let old = self.staging.path().with_extension("old");
-            let replaces = self.target.exists();
-            if replaces {
-                fs::rename(&self.target, &old)?;
+            if !self.target.exists() {
+                fs::rename(self.staging.path(), &self.target)?;
+            } else if !exchange(self.staging.path(), &self.target)? {
+                self.replace()?;
             }
-            if let Err(error) = fs::rename(self.staging.path(), &self.target) {
-                if replaces {
-                    fs::rename(&old, &self.target)?;
-                }
-                return Err(error);
-            }
-            if replaces {
-                fs::remove_dir_all(&old)?;
-            }
+            // After an exchange the older folder lies where this one was; it goes with the staging.
             sync_folder(parent(&self.target))
         };
         attempt().map_err(failed(&self.target))
     }
+
+    fn replace(&self) -> io::Result<()> {
+        let old = self.staging.path().with_extension("old");
+        fs::rename(&self.target, &old)?;
+        if let Err(error) = fs::rename(self.staging.path(), &self.target) {
+            fs::rename(&old, &self.target)?;
+            return Err(error);
+        }
+        fs::remove_dir_all(&old)
+    }
+}
+
+/// Lets two folders exchange their names in one step; `false` where the system cannot.
+#[cfg(target_os = "linux")]
+fn exchange(one: &Path, other: &Path) -> io::Result<bool> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> io::Result<bool> {
+    Ok(false)
 }
 
 #[cfg(unix)]

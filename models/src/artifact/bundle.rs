@@ -1,21 +1,30 @@
 //! A model ready to be deployed: a folder of `model.onnx`, `card.json`, `probe.safetensors`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tempfile::TempDir;
+
+use super::archive::{self, ArchiveError};
 use super::{Card, Digest, DigestError, JsonError, Probe, ProbeError, read_json};
 
 /// A bundle on disk, its files checked against the digests in its card.
 #[derive(Clone, Debug)]
 pub struct Bundle {
-    /// The folder.
+    /// The folder; of an archive, where it was unpacked.
     pub path: PathBuf,
     /// What it says of itself.
     pub card: Card,
+    /// Keeps the folder of an archive as long as anybody has the bundle.
+    _unpacked: Option<Arc<TempDir>>,
 }
 
 /// A bundle that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The folder lacks a file.
     #[error("`{path}` is not a bundle: it has no `{file}`")]
     Missing {
@@ -61,22 +70,16 @@ impl Bundle {
     /// The probe's file name.
     pub const PROBE: &'static str = "probe.safetensors";
 
-    /// Reads the card of a bundle and checks every file against it.
+    /// The optimised model's file name.
+    pub const OPTIMIZED: &'static str = "optimized.onnx";
+
+    /// Reads the card of a bundle, a folder or an archive ([`archive::SUFFIX`]), and checks every
+    /// file against it.
     ///
     /// # Errors
     /// If a file is missing, unreadable or not the one that the card was written for.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        for file in [Self::CARD, Self::MODEL, Self::PROBE] {
-            if !path.join(file).is_file() {
-                return Err(BundleError::Missing { path: path.display().to_string(), file });
-            }
-        }
-        let card: Card = read_json(&path.join(Self::CARD), "card")?;
-        if card.format != Card::FORMAT {
-            let found = card.format;
-            return Err(BundleError::Format { path: path.display().to_string(), found });
-        }
-        let bundle = Self { path: path.to_owned(), card };
+        let bundle = Self::open_unchecked(path)?;
         for (path, expected) in
             [(bundle.model(), &bundle.card.model), (bundle.probe_path(), &bundle.card.probe)]
         {
@@ -89,9 +92,36 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Reads the card of a bundle and does not look whether the files are those that it was written
+    /// for.
+    ///
+    /// # Errors
+    /// If a file is missing or the card cannot be read.
+    pub fn open_unchecked(path: &Path) -> Result<Self, BundleError> {
+        let unpacked =
+            if archive::is_archive(path) { Some(Arc::new(archive::unpack(path)?)) } else { None };
+        let folder = unpacked.as_ref().map_or(path, |folder| folder.path());
+        for file in [Self::CARD, Self::MODEL, Self::PROBE] {
+            if !folder.join(file).is_file() {
+                return Err(BundleError::Missing { path: path.display().to_string(), file });
+            }
+        }
+        let card: Card = read_json(&folder.join(Self::CARD), "card")?;
+        if card.format != Card::FORMAT {
+            let found = card.format;
+            return Err(BundleError::Format { path: path.display().to_string(), found });
+        }
+        Ok(Self { path: folder.to_owned(), card, _unpacked: unpacked })
+    }
+
     /// The model's path.
     pub fn model(&self) -> PathBuf {
         self.path.join(Self::MODEL)
+    }
+
+    /// The optimised model's path.
+    pub fn optimized(&self) -> PathBuf {
+        self.path.join(Self::OPTIMIZED)
     }
 
     /// The probe's path.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Digest, Lineage};
+use super::{Accuracy, Digest, Lineage, Quantization};
 use crate::arch::ArchSpec;
 use crate::threat::AttackSpec;
 
@@ -42,6 +42,20 @@ impl Parity {
     }
 }
 
+/// The form of a model that ONNX Runtime made of it ahead of time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimized {
+    /// The digest of `optimized.onnx`.
+    pub model: Digest,
+    /// `portable`, or `this-machine` where only processors with the same instruction set run it.
+    pub reach: String,
+    /// The version of ONNX Runtime that made it.
+    pub onnxruntime: String,
+    /// The instruction set of the machine that made it.
+    pub instruction_set: Vec<String>,
+}
+
 /// The `card.json` of a bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +84,12 @@ pub struct Card {
     /// Accuracies that were measured, if any.
     #[serde(default)]
     pub metrics: Vec<CardMetric>,
+    /// What a quantised model is made of; absent for one in float32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
+    /// The optimised form of the model, if there is one in the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimized: Option<Optimized>,
     /// Where the bundle comes from.
     pub lineage: Lineage,
 }

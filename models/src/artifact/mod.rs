@@ -6,6 +6,7 @@
 
 mod accuracy;
 pub mod apply;
+pub mod archive;
 pub mod atomic;
 mod audit;
 mod bundle;
@@ -18,18 +19,20 @@ mod interval;
 mod lineage;
 mod mrc;
 mod probe;
+mod quantization;
 mod reading;
 pub mod sweep;
 pub mod tensors;
 
 pub use accuracy::Accuracy;
 pub use apply::{ApplyError, LoadReport};
+pub use archive::ArchiveError;
 pub use audit::{
     AttackResult, AuditReport, AuditRequest, CurvePoint, ModelIdentity, RuntimeIdentity,
     SampleResult, Shard, Threat, TwinResult,
 };
 pub use bundle::{Bundle, BundleError};
-pub use card::{Card, CardMetric, Parity};
+pub use card::{Card, CardMetric, Optimized, Parity};
 pub use certificate::{Certificate, CertifiedPoint, CertifiedSample};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
 pub use corruptions::{CorruptionAverage, CorruptionReport, CorruptionResult};
@@ -38,6 +41,7 @@ pub use interval::Interval;
 pub use lineage::Lineage;
 pub use mrc::{Ascent, MrcReport, MrcRow, rank_correlation};
 pub use probe::{Probe, ProbeError};
+pub use quantization::{ActivationFormat, Calibration, Pair, Quantization, WeightFormat};
 pub use reading::Reading;
 pub use sweep::{PairedTest, SweepPoint, SweepReport};
 pub use tensors::{TensorFileError, TensorMap};

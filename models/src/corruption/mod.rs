@@ -1,6 +1,6 @@
 //! The common corruptions of Hendrycks & Dietterich, for accuracy out of distribution.
 //!
-//! Fifteen [standard](Corruption::STANDARD) corruptions and four extra ones, each at five
+//! Fifteen [standard](Corruption::standard) corruptions and four extra ones, each at five
 //! severities, with the parameters of CIFAR-10-C for images of up to 32 pixels a side, of
 //! Tiny-ImageNet-C up to 64 and of ImageNet-C above. What the published programs compute is computed
 //! here step by step, to the cut to whole levels at the end; what they draw at random comes from a

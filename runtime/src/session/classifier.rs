@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ort::session::Session;
-use rift_models::artifact::{Bundle, Digest, Reading};
+use rift_models::artifact::{Bundle, Digest, Reading, archive};
 use rift_models::onnx::Model;
 
 use super::intake::Intake;
@@ -63,7 +63,8 @@ pub enum Precaution {
 }
 
 impl Classifier {
-    /// Opens a bundle folder, whose files are held against its card, or a bare `.onnx` file.
+    /// Opens a bundle, a folder or a `.tar.zst` archive, whose files are held against its card, or a
+    /// bare `.onnx` file.
     ///
     /// ONNX Runtime is loaded if it is not yet, as [`library::load`] does.
     ///
@@ -80,8 +81,8 @@ impl Classifier {
     /// As [`open`](Self::open), if the reading does not fit the model or the engine's provider cannot
     /// be had.
     pub fn open_with(path: &Path, opening: &Opening) -> Result<Self, SessionError> {
-        let is_folder = path.is_dir();
-        let bundle = if is_folder { Some(Bundle::open(path)?) } else { None };
+        let is_bundle = path.is_dir() || archive::is_archive(path);
+        let bundle = if is_bundle { Some(Bundle::open(path)?) } else { None };
         let file = bundle.as_ref().map_or_else(|| path.to_owned(), Bundle::model);
         let name = || path.display().to_string();
         let bytes =

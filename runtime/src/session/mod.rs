@@ -1,9 +1,11 @@
 //! Sessions of ONNX Runtime: the [`library`], one [`Classifier`], the [`Worker`]s that run it and
 //! the [`Pool`] of them.
 
+pub mod ahead;
 mod classifier;
 mod intake;
 pub mod library;
+mod observe;
 mod options;
 mod pool;
 mod provider;
@@ -15,6 +17,7 @@ mod worker;
 
 pub use classifier::{Classifier, Opening, Precaution};
 pub use library::{Library, LibraryError};
+pub use observe::Observer;
 pub use options::{BuildError, SessionOptions, build};
 pub use pool::{Pool, spread};
 pub use provider::{Engine, NameError, Precision, PrecisionError, Provider};

@@ -20,8 +20,9 @@ pub enum Precision {
     /// As `Float32`, but the tensor cores of an NVIDIA GPU may round what they multiply in a
     /// convolution to 10 bits of significand. PyTorch's default; for processors there is none.
     Tf32,
-    /// Convolutions in bfloat16, which has the range of `f32` and 8 bits of significand; see
-    /// [`kind`](Self::kind). Nothing underflows that would not in `f32`, so no loss is scaled.
+    /// Convolutions in bfloat16, which has the range of `f32` and 8 bits of significand; batch
+    /// normalisation and the head stay `f32`. Nothing underflows that would not in `f32`, so no
+    /// loss is scaled.
     Bf16,
 }
 

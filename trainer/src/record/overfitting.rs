@@ -37,7 +37,7 @@ impl fmt::Display for Overfitting {
     }
 }
 
-/// Whether a run overfits, judged by means over [`WINDOW`] epochs: the last ones against the best
+/// Whether a run overfits, judged by means over three epochs: the last ones against the best
 /// ones before, of which none is the same.
 ///
 /// A fall by less than a standard error of the accuracy is noise and no overfitting.

@@ -1,0 +1,83 @@
+//! The form of a model that ONNX Runtime would make of it at every start, made once.
+//!
+//! Beside it goes the list of the operators that both files need, in the format of ONNX Runtime's
+//! `--include_ops_by_config`: a runtime built with it has no other kernels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rift_models::artifact::atomic::{self, AtomicError};
+use rift_models::artifact::{Bundle, Optimized};
+use rift_models::onnx::proto::OperatorSetIdProto;
+use rift_models::onnx::{Model, OnnxError};
+use rift_runtime::audit::report::instruction_set;
+use rift_runtime::session::ahead::{self, Reach};
+use rift_runtime::session::{Classifier, SessionError};
+
+/// The file name of the list of operators.
+pub const OPERATORS: &str = "required_operators.config";
+
+/// A model that cannot be optimised.
+#[derive(Debug, thiserror::Error)]
+pub enum OptimizeError {
+    /// ONNX Runtime refuses the model.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// What ONNX Runtime wrote is not a model.
+    #[error("ONNX Runtime's optimised model cannot be read")]
+    Onnx(#[from] OnnxError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] AtomicError),
+}
+
+/// The name of a reach, in cards.
+pub fn name(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Portable => "portable",
+        Reach::ThisMachine => "this-machine",
+    }
+}
+
+/// Writes the optimised form of `model` and the list of operators into `folder`.
+///
+/// # Errors
+/// If ONNX Runtime refuses the model or a file cannot be written.
+pub fn add(folder: &Path, model: &Model, reach: Reach) -> Result<Optimized, OptimizeError> {
+    let path = folder.join(Bundle::OPTIMIZED);
+    let classifier = Classifier::from_bytes(&path, model.to_bytes())?;
+    ahead::optimise(&classifier, &path, reach)?;
+    let optimized = Model::read(&path)?;
+    // Once more by our own hand: the same model gives the same bytes, flushed to the disk.
+    let digest = optimized.write(&path)?;
+    let list = operators(&[model, &optimized]);
+    atomic::write(&folder.join(OPERATORS), list.as_bytes())?;
+    Ok(Optimized {
+        model: digest,
+        reach: name(reach).to_owned(),
+        onnxruntime: classifier.library().version(),
+        instruction_set: instruction_set(),
+    })
+}
+
+/// The operators of `models`, a line for each domain and version: `ai.onnx;17;Add,Conv`.
+pub fn operators(models: &[&Model]) -> String {
+    let mut lines: BTreeMap<(String, i64), BTreeSet<&str>> = BTreeMap::new();
+    for model in models {
+        for node in &model.graph().node {
+            let domain = if node.domain().is_empty() { "ai.onnx" } else { node.domain() };
+            let imports = &model.proto().opset_import;
+            let version = imports
+                .iter()
+                .find(|import| import.domain() == node.domain())
+                .map_or(model.opset(), OperatorSetIdProto::version);
+            lines.entry((domain.to_owned(), version)).or_default().insert(node.op_type());
+        }
+    }
+    let mut text = String::from("# operators of model.onnx and optimized.onnx\n");
+    for ((domain, version), operators) in lines {
+        let operators: Vec<&str> = operators.into_iter().collect();
+        text.extend([domain, format!(";{version};"), operators.join(","), "\n".to_owned()]);
+    }
+    text
+}

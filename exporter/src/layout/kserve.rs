@@ -1,0 +1,147 @@
+//! Manifests for KServe: an `InferenceService` that runs `rift-runtime`, and one that runs Triton.
+//!
+//! # References
+//! `serving.kserve.io/v1beta1`, <https://kserve.github.io/website>.
+
+use std::path::Path;
+
+use rift_models::artifact::Bundle;
+use rift_models::artifact::atomic::{self, AtomicError};
+use serde_json::{Value, json};
+
+use super::identifier;
+
+/// The file of the manifest that runs `rift-runtime`.
+pub const RIFT: &str = "rift-runtime.yaml";
+/// The file of the manifest that runs Triton.
+pub const TRITON: &str = "triton.yaml";
+/// Where KServe puts a model.
+const MOUNT: &str = "/mnt/models";
+
+/// Writes both manifests into `folder`; `storage` is the address from which the cluster fetches the
+/// bundle or, for Triton, the model repository, `image` the container of `rift-runtime`.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn write(
+    bundle: &Bundle,
+    folder: &Path,
+    (storage, image): (&str, &str),
+) -> Result<(), AtomicError> {
+    let name = identifier(&bundle.card.name);
+    let digest = bundle.card.model.as_str();
+    for (file, predictor) in [
+        (RIFT, json!({ "containers": [container(storage, image)] })),
+        (TRITON, json!({ "model": triton(storage) })),
+    ] {
+        let manifest = json!({
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {
+                "name": name,
+                "annotations": { "rift/model": digest, "prometheus.kserve.io/port": "8080",
+                                 "prometheus.kserve.io/path": "/metrics" },
+            },
+            "spec": { "predictor": predictor },
+        });
+        atomic::write(&folder.join(file), yaml(&manifest).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// `rift-runtime serve` on the bundle, without any right that it does not need.
+fn container(storage: &str, image: &str) -> Value {
+    let probe = |path: &str| json!({ "httpGet": { "path": path, "port": 8080 } });
+    json!({
+        "name": "kserve-container",
+        "image": image,
+        "args": ["serve", MOUNT, "--listen", "0.0.0.0:8080"],
+        "env": [
+            { "name": "STORAGE_URI", "value": storage },
+            { "name": "ORT_DISABLE_TELEMETRY", "value": "1" },
+        ],
+        "ports": [{ "name": "http1", "containerPort": 8080, "protocol": "TCP" }],
+        "livenessProbe": probe("/v2/health/live"),
+        "readinessProbe": probe("/v2/health/ready"),
+        "resources": {
+            "requests": { "cpu": "1", "memory": "512Mi" },
+            "limits": { "cpu": "2", "memory": "1Gi" },
+        },
+        "securityContext": {
+            "runAsNonRoot": true,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        },
+    })
+}
+
+fn triton(storage: &str) -> Value {
+    json!({
+        "modelFormat": { "name": "triton" },
+        "protocolVersion": "v2",
+        "storageUri": storage,
+        "env": [{ "name": "ORT_DISABLE_TELEMETRY", "value": "1" }],
+        "resources": {
+            "requests": { "cpu": "1", "memory": "1Gi" },
+            "limits": { "cpu": "2", "memory": "2Gi" },
+        },
+    })
+}
+
+/// A value as YAML in block style; its scalars are written as in JSON, which YAML reads.
+fn yaml(value: &Value) -> String {
+    let mut text = String::new();
+    block(&mut text, value, 0);
+    text
+}
+
+fn block(text: &mut String, value: &Value, depth: usize) {
+    let indent = "  ".repeat(depth);
+    let mut entry = |head: &str, value: &Value| match value {
+        Value::Object(map) if !map.is_empty() => {
+            text.extend([head, "\n"]);
+            block(text, value, depth + 1);
+        }
+        Value::Array(list) if !list.is_empty() => {
+            text.extend([head, "\n"]);
+            block(text, value, depth + 1);
+        }
+        scalar => text.extend([head, " ", &scalar.to_string(), "\n"]),
+    };
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                entry(&format!("{indent}{}:", json!(key)), value);
+            }
+        }
+        Value::Array(list) => {
+            for value in list {
+                entry(&format!("{indent}-"), value);
+            }
+        }
+        scalar => text.extend([&indent, scalar.to_string().as_str(), "\n"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_is_in_blocks_with_scalars_of_json() {
+        let value = json!({ "a": { "b": [1, { "c": "d: #" }], "e": {} }, "f": true });
+        let expected =
+            "\"a\":\n  \"b\":\n    - 1\n    -\n      \"c\": \"d: #\"\n  \"e\": {}\n\"f\": true\n";
+        assert_eq!(yaml(&value), expected);
+    }
+
+    #[test]
+    fn the_container_has_no_right_that_it_does_not_need() {
+        let container = container("pvc://models/m", "rift-runtime:1");
+        let security = &container["securityContext"];
+        assert_eq!(security["runAsNonRoot"], true);
+        assert_eq!(security["capabilities"]["drop"][0], "ALL");
+        assert_eq!(container["args"][1], MOUNT);
+    }
+}

@@ -1,0 +1,296 @@
+//! Models on integers: a quarter of the size, several times the speed.
+//!
+//! The float model of a bundle is calibrated on training images ([`mod@calibrate`], [`range`]),
+//! written anew on integers ([`plan`], [`weights`], [`mod@rewrite`]) and held against itself on
+//! validation images, as they are and under attack, before anything is written. What loses more than
+//! was accepted is refused.
+
+pub mod calibrate;
+mod error;
+pub mod half;
+pub mod plan;
+pub mod range;
+pub mod rewrite;
+mod search;
+pub mod weights;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rift_models::artifact::{Bundle, Calibration, Digest, Pair, Quantization, WeightFormat};
+use rift_models::dataset::{Dataset, Request as DataRequest, Split};
+use rift_models::onnx::{GraphIndex, Model};
+use rift_models::threat::AttackSpec;
+use rift_runtime::attack::gradient::Graphs;
+use rift_runtime::session::{Classifier, SessionOptions};
+
+pub use error::QuantizeError;
+
+use crate::verify::robustness::{HEAD, Steered, Trial, Verdicts};
+use plan::{Plan, layers};
+use range::{Method, Range};
+use rewrite::{Style, rewrite};
+use search::{Exam, Search};
+
+/// Which layers stay in float.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeepFloat {
+    /// Those of these names.
+    Named(BTreeSet<String>),
+    /// Those that a search finds, beside those that a policy keeps.
+    Auto,
+}
+
+/// What to quantise, how, and what loss is accepted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The bundle of the float model.
+    pub bundle: PathBuf,
+    /// The images.
+    pub data: PathBuf,
+    /// How ranges are chosen.
+    pub method: Method,
+    /// Training images by which they are.
+    pub calibration_images: usize,
+    /// Validation images that are measured on.
+    pub images: usize,
+    /// How weights are stored.
+    pub weights: WeightFormat,
+    /// How numbers become integers.
+    pub style: Style,
+    /// Whether the first layer stays in float.
+    pub first_float: bool,
+    /// Whether the last layer stays in float.
+    pub last_float: bool,
+    /// Which others do.
+    pub keep_float: KeepFloat,
+    /// The attack.
+    pub attack: AttackSpec,
+    /// The largest loss of clean or robust accuracy that is accepted, in percentage points.
+    pub max_drop: f64,
+}
+
+/// A quantised model that has been measured and found good enough.
+#[derive(Debug)]
+pub struct Quantized {
+    /// The bundle of the float model.
+    pub twin: Bundle,
+    /// The model.
+    pub model: Model,
+    /// What was measured of it.
+    pub quantization: Quantization,
+}
+
+/// Quantises the model of a bundle.
+///
+/// # Errors
+/// If something cannot be read or run, or more is lost than is accepted.
+pub fn quantize(request: &Request, options: &SessionOptions) -> Result<Quantized, QuantizeError> {
+    let work = Work::begin(request, options)?;
+    tracing::info!("measuring the float model on {} images", work.exam.len());
+    let float = work.try_out(&work.twin)?;
+    let ranges = work.calibrate()?;
+    let float_layers = work.float_layers(&ranges, &float)?;
+    let model = work.model(&ranges, &float_layers)?;
+    let served = Classifier::from_bytes(&request.bundle, model.to_bytes())?;
+    tracing::info!("measuring the quantised model on {} images", work.exam.len());
+    let found = work.try_out(&served)?;
+    let quantization = work.describe((&model, &float_layers), &float, &found);
+    if quantization.clean.drop().max(quantization.robust.drop()) > request.max_drop {
+        return Err(QuantizeError::Drop(Box::new(quantization)));
+    }
+    Ok(Quantized { twin: work.bundle, model, quantization })
+}
+
+/// What is needed throughout.
+struct Work<'a> {
+    request: &'a Request,
+    options: &'a SessionOptions,
+    twin: Classifier,
+    bundle: Bundle,
+    graphs: Graphs,
+    calibration: Option<Dataset>,
+    exam: Dataset,
+}
+
+impl<'a> Work<'a> {
+    fn begin(request: &'a Request, options: &'a SessionOptions) -> Result<Self, QuantizeError> {
+        let path = || request.bundle.display().to_string();
+        let twin = Classifier::open(&request.bundle)?;
+        let bundle =
+            twin.bundle().ok_or_else(|| QuantizeError::NotBundle { path: path() })?.clone();
+        request.attack.validate(twin.input().iter().product())?;
+        let index = GraphIndex::new(twin.model())?;
+        if let Some(op) = plan::already_quantized(&index) {
+            return Err(QuantizeError::AlreadyQuantized { path: path(), op: op.to_owned() });
+        }
+        if bundle.card.quantization.is_some() {
+            let op = "Cast".to_owned();
+            return Err(QuantizeError::AlreadyQuantized { path: path(), op });
+        }
+        if layers(&index).is_empty() {
+            return Err(QuantizeError::NoLayers { path: path() });
+        }
+        let calibration = match request.weights {
+            WeightFormat::Int8 => Some(images(
+                &twin,
+                &request.data,
+                (Split::Train, request.calibration_images, "--calibration-images"),
+            )?),
+            WeightFormat::Fp16 => None,
+        };
+        let exam = images(&twin, &request.data, (Split::Validation, request.images, "--images"))?;
+        let graphs = Graphs::build(&twin, [HEAD])?;
+        Ok(Self { request, options, twin, bundle, graphs, calibration, exam })
+    }
+
+    fn try_out(&self, served: &Classifier) -> Result<Verdicts, QuantizeError> {
+        let trial = Trial { data: &self.exam, spec: &self.request.attack, options: self.options };
+        let steered = Steered { served, twin: &self.twin, graphs: &self.graphs };
+        Ok(trial.run(steered)?)
+    }
+
+    /// The ranges of all values that any plan needs; none where activations stay float.
+    fn calibrate(&self) -> Result<BTreeMap<String, Range>, QuantizeError> {
+        let Some(data) = &self.calibration else { return Ok(BTreeMap::new()) };
+        let index = GraphIndex::new(self.twin.model())?;
+        let whole = Plan::new(&index, &BTreeSet::new());
+        let values: BTreeSet<String> = whole.values.into_values().collect();
+        let values: Vec<String> = values.into_iter().collect();
+        tracing::info!("calibrating {} values on {} images", values.len(), data.len());
+        calibrate::calibrate(&self.twin, &values, (data, self.request.method), self.options)
+    }
+
+    fn float_layers(
+        &self,
+        ranges: &BTreeMap<String, Range>,
+        float: &Verdicts,
+    ) -> Result<BTreeSet<String>, QuantizeError> {
+        let index = GraphIndex::new(self.twin.model())?;
+        let layers = layers(&index);
+        let mut kept = BTreeSet::new();
+        if self.request.first_float {
+            kept.extend(layers.first().map(|layer| layer.name.clone()));
+        }
+        if self.request.last_float {
+            kept.extend(layers.last().map(|layer| layer.name.clone()));
+        }
+        match &self.request.keep_float {
+            KeepFloat::Named(names) => {
+                for name in names {
+                    if layers.iter().all(|layer| layer.name != *name) {
+                        let known: Vec<String> =
+                            layers.iter().map(|layer| format!("`{}`", layer.name)).collect();
+                        let known = known.join(", ");
+                        return Err(QuantizeError::UnknownLayer { name: name.clone(), known });
+                    }
+                }
+                kept.extend(names.iter().cloned());
+            }
+            KeepFloat::Auto if self.calibration.is_some() => {
+                kept = self.search(ranges, float, &kept)?;
+            }
+            KeepFloat::Auto => {}
+        }
+        if kept.len() == layers.len() {
+            return Err(QuantizeError::AllFloat);
+        }
+        Ok(kept)
+    }
+
+    fn search(
+        &self,
+        ranges: &BTreeMap<String, Range>,
+        float: &Verdicts,
+        fixed: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, QuantizeError> {
+        let images = (self.exam.batch(0..self.exam.len()), self.exam.labels.clone());
+        let exam = Exam::new(&self.twin, images, float, self.options)?;
+        let search = Search {
+            model: self.twin.model(),
+            ranges,
+            style: self.request.style,
+            options: self.options,
+            exam: &exam,
+            // The attack on the final file is a little stronger than the images that the float model
+            // left, so half of what is accepted is kept in hand.
+            target: self.request.max_drop / 2.0,
+        };
+        search.run(fixed)
+    }
+
+    fn model(
+        &self,
+        ranges: &BTreeMap<String, Range>,
+        float_layers: &BTreeSet<String>,
+    ) -> Result<Model, QuantizeError> {
+        let model = self.twin.model();
+        match self.request.weights {
+            WeightFormat::Int8 => {
+                let plan = Plan::new(&GraphIndex::new(model)?, float_layers);
+                rewrite(model, &plan, ranges, self.request.style)
+            }
+            WeightFormat::Fp16 => half::halve(model, float_layers),
+        }
+    }
+
+    fn describe(
+        &self,
+        (model, float_layers): (&Model, &BTreeSet<String>),
+        float: &Verdicts,
+        found: &Verdicts,
+    ) -> Quantization {
+        let request = self.request;
+        let [clean, robust] = float.accuracies();
+        let [clean_found, robust_found] = found.accuracies();
+        let calibration = self.calibration.as_ref().map(|data| Calibration {
+            method: request.method.to_string(),
+            split: data.split.to_string(),
+            n: data.len(),
+            data: data.digest.clone(),
+        });
+        Quantization {
+            weights: request.weights,
+            activations: calibration.as_ref().map(|_| request.style.activations),
+            calibration,
+            float_layers: float_layers.iter().cloned().collect(),
+            twin: self.twin.digest().clone(),
+            twin_bytes: self.twin.model().to_bytes().len() as u64,
+            bytes: model.to_bytes().len() as u64,
+            split: self.exam.split.to_string(),
+            data: self.exam.digest.clone(),
+            attack: request.attack.clone(),
+            clean: Pair { float: clean, quantized: clean_found },
+            robust: Pair { float: robust, quantized: robust_found },
+            max_drop: request.max_drop,
+        }
+    }
+}
+
+/// Images that the model takes, as many as are asked for.
+fn images(
+    classifier: &Classifier,
+    path: &Path,
+    (split, n, flag): (Split, usize, &'static str),
+) -> Result<Dataset, QuantizeError> {
+    let data = Dataset::open(path, &DataRequest::new(split).limit(Some(n)))?;
+    let name = || path.display().to_string();
+    if data.input() != classifier.input() {
+        let (expected, found) = (classifier.input(), data.input());
+        return Err(QuantizeError::Input { path: name(), expected, found });
+    }
+    if data.len() < n {
+        let (split, found) = (split.to_string(), data.len());
+        return Err(QuantizeError::FewImages { path: name(), split, flag, expected: n, found });
+    }
+    if data.labels.iter().any(|label| *label >= classifier.classes()) {
+        let (expected, found) = (classifier.classes(), data.class_count());
+        return Err(QuantizeError::Classes { path: name(), expected, found });
+    }
+    Ok(data)
+}
+
+/// The digest of a model's file.
+pub(crate) fn digest(model: &Model) -> Digest {
+    Digest::of_bytes(&model.to_bytes())
+}
