@@ -61,18 +61,29 @@ fn a_bundle_that_does_not_fit_leaves_nothing() {
 }
 
 #[test]
-fn an_audit_that_does_not_fit_leaves_nothing() {
+fn an_audit_that_does_not_fit_leaves_what_it_has_done_and_no_report() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = Trained::new(folder.path()).bundle;
-    let out = folder.path().join("out");
+    let [out, other] = ["out", "other"].map(|name| folder.path().join(name));
     fs::create_dir(&out).unwrap();
-    let mut command = Program::Runtime.command(["audit", "--data", TINY, "--steps", "1"]);
-    command.args(["--eps", "8/255", "--limit", "300"]).arg(&bundle);
-    command.arg("--json").arg(out.join("audit.json"));
-    let finished = with_little_room(&command);
+    let audit = |out: &Path| {
+        let mut command = Program::Runtime.command(["audit", "--data", TINY, "--steps", "1"]);
+        command.args(["--eps", "8/255", "--limit", "300", "--no-timing"]).arg(&bundle);
+        command.arg("--json").arg(out.join("audit.json"));
+        command
+    };
+    let finished = with_little_room(&audit(&out));
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
-    assert!(finished.stderr.contains("cannot write"), "{}", finished.stderr);
-    assert_eq!(names(&out), Vec::<String>::new());
+    let message = finished.stderr;
+    assert!(message.contains("cannot keep the audit's state in"), "{message}");
+    assert!(message.contains("File too large"), "{message}");
+    assert_eq!(names(&out), ["audit.json.state"]);
+    // With room, the same command goes on from there and ends as if nothing had been.
+    finish(&mut audit(&out)).success();
+    finish(&mut audit(&other)).success();
+    assert_eq!(names(&out), ["audit.json"]);
+    let [resumed, whole] = [&out, &other].map(|out| fs::read(out.join("audit.json")).unwrap());
+    assert!(resumed == whole);
 }
 
 #[test]
