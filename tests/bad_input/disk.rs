@@ -79,8 +79,8 @@ fn an_audit_that_does_not_fit_leaves_what_it_has_done_and_no_report() {
     assert!(message.contains("File too large"), "{message}");
     assert_eq!(names(&out), ["audit.json.state"]);
     // With room, the same command goes on from there and ends as if nothing had been.
-    finish(&mut audit(&out)).success();
-    finish(&mut audit(&other)).success();
+    let _ = finish(&mut audit(&out)).success();
+    let _ = finish(&mut audit(&other)).success();
     assert_eq!(names(&out), ["audit.json"]);
     let [resumed, whole] = [&out, &other].map(|out| fs::read(out.join("audit.json")).unwrap());
     assert!(resumed == whole);
