@@ -5,7 +5,7 @@ use std::fmt;
 use ndarray::Array4;
 
 use super::{Corruption, CorruptionError, Severity};
-use crate::artifact::CorruptionReport;
+use crate::artifact::CorruptionVerdicts;
 use crate::dataset::Dataset;
 
 /// Corruptions as a command line names them; see [`Corruption::selection`].
@@ -78,7 +78,7 @@ impl Survey {
         self.corruptions.len() * self.severities.len() * images.len()
     }
 
-    /// Corrupts all images in every way and counts which `classify` (N×C×H×W in, a class an image
+    /// Corrupts all images in every way and notes which `classify` (N×C×H×W in, a class an image
     /// out) gets right; `progress` hears the corruption and the number of images done since.
     ///
     /// # Errors
@@ -88,26 +88,26 @@ impl Survey {
         images: &Dataset,
         mut classify: impl FnMut(Array4<f32>) -> Result<Vec<usize>, E>,
         mut progress: impl FnMut(Corruption, usize),
-    ) -> Result<CorruptionReport, SurveyError<E>> {
-        let mut all = Vec::new();
+    ) -> Result<CorruptionVerdicts, SurveyError<E>> {
+        let mut rows = Vec::new();
         for corruption in &self.corruptions {
             for severity in &self.severities {
                 let mut verdicts = Vec::with_capacity(images.len());
                 for start in (0..images.len()).step_by(self.batch.max(1)) {
-                    let rows = start..(start + self.batch.max(1)).min(images.len());
-                    let labels = &images.labels[rows.clone()];
+                    let places = start..(start + self.batch.max(1)).min(images.len());
+                    let labels = &images.labels[places.clone()];
                     let batch = corruption
-                        .batch(*severity, images, rows, self.seed)
+                        .batch(*severity, images, places, self.seed)
                         .map_err(SurveyError::Corruption)?;
                     let classes = classify(batch).map_err(SurveyError::Classifier)?;
                     verdicts
                         .extend(classes.iter().zip(labels).map(|(class, label)| class == label));
                     progress(*corruption, labels.len());
                 }
-                all.push((*corruption, *severity, verdicts));
+                rows.push((*corruption, *severity, verdicts));
             }
         }
-        Ok(CorruptionReport::new(images.len(), self.seed, &all))
+        Ok(CorruptionVerdicts { n: images.len(), seed: self.seed, rows })
     }
 }
 

@@ -43,7 +43,7 @@ impl CorruptionArgs {
         };
         let mut pool = Pool::new(classifier, options, data.len())?;
         let of = survey.severities.len() * data.len();
-        let report = survey.run(
+        let verdicts = survey.run(
             data,
             |images| -> Result<Vec<usize>, SessionError> {
                 let logits = pool.logits(&images.view())?;
@@ -52,6 +52,6 @@ impl CorruptionArgs {
             |corruption, done| bar.tell(Step { name: corruption.name(), done, of, left: None }),
         )?;
         bar.finish();
-        Ok(Some(report))
+        Ok(Some(verdicts.report()))
     }
 }
