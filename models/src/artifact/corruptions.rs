@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Interval};
+use super::{Accuracy, Digest, Interval};
 use crate::corruption::{Corruption, Severity};
 
 /// Accuracy under one corruption at one severity.
@@ -42,6 +42,9 @@ pub struct CorruptionReport {
     pub n: usize,
     /// The seed of the corruptions' draws.
     pub seed: u64,
+    /// The published images, where they were not computed: nothing was drawn then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Digest>,
     /// By corruption, then by severity.
     pub rows: Vec<CorruptionResult>,
     /// The averages that the rows are enough for.
@@ -55,6 +58,8 @@ pub struct CorruptionVerdicts {
     pub n: usize,
     /// The seed of the corruptions' draws.
     pub seed: u64,
+    /// The published images, where they were not computed.
+    pub published: Option<Digest>,
     /// By corruption, then by severity; a verdict an image.
     pub rows: Vec<(Corruption, Severity, Vec<bool>)>,
 }
@@ -107,6 +112,7 @@ impl CorruptionVerdicts {
         CorruptionReport {
             n: self.n,
             seed: self.seed,
+            published: self.published.clone(),
             rows: self.rows.iter().map(row).collect(),
             averages: self.sets().into_iter().map(average).collect(),
         }
@@ -158,6 +164,14 @@ impl CorruptionComparison {
 }
 
 impl CorruptionReport {
+    /// Where the images come from: `drawn with seed 0`, or `as published (sha256 …)`.
+    pub fn origin(&self) -> String {
+        match &self.published {
+            Some(digest) => format!("as published (sha256 {})", digest.short()),
+            None => format!("drawn with seed {}", self.seed),
+        }
+    }
+
     /// The severities, rising.
     pub fn severities(&self) -> Vec<Severity> {
         let mut severities: Vec<Severity> = self.rows.iter().map(|row| row.severity).collect();
@@ -227,7 +241,7 @@ mod tests {
                 rows.push((*corruption, severity, (0..10).map(correct).collect()));
             }
         }
-        CorruptionVerdicts { n: 10, seed: 0, rows }
+        CorruptionVerdicts { n: 10, seed: 0, published: None, rows }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use rift_models::artifact::{Checkpoint, CorruptionVerdicts, Digest};
-use rift_models::corruption::Survey;
+use rift_models::corruption::{Published, Survey};
 use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::AttackSpec;
 use serde_json::{Value, json};
@@ -160,11 +160,17 @@ impl TestArgs {
 
     /// The settings of the corruptions as a report shows them; nothing where there are none.
     pub(super) fn describe_corruptions(&self, seed: u64) -> Value {
-        let Some(Survey { corruptions, severities, .. }) = self.corruptions.survey(seed, 1) else {
+        let Some(survey) = self.corruptions.survey(seed, 1) else {
             return Value::Null;
         };
-        let names: Vec<&str> = corruptions.iter().map(|corruption| corruption.name()).collect();
-        json!({ "corruptions": names, "severities": severities, "images": self.corruption_limit })
+        let names: Vec<&str> = survey.corruptions.iter().map(|c| c.name()).collect();
+        let folder = survey.published.as_ref().map(Published::folder);
+        json!({
+            "corruptions": names,
+            "severities": survey.severities,
+            "images": self.corruption_limit,
+            "files": folder,
+        })
     }
 }
 

@@ -207,12 +207,12 @@ fn corruptions(found: &CorruptionComparison) -> String {
     let CorruptionComparison { before, after, .. } = found;
     let severities: Vec<String> = before.severities().iter().map(ToString::to_string).collect();
     let mut text = format!(
-        "<p>{} images under each, averaged over severity {}, seed {}.</p><table><tr>\
+        "<p>{} images under each, averaged over severity {}, {}.</p><table><tr>\
          <th>corruption</th><th class=\"n\">before</th><th class=\"n\">after</th>\
          <th class=\"n\">change, points</th></tr>",
         before.n,
         severities.join(", "),
-        before.seed
+        escape(&before.origin())
     );
     let mean = |rows: &[CorruptionResult]| {
         rows.iter().map(|row| row.accuracy.percent()).sum::<f64>() / rows.len() as f64
