@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use rift_models::artifact::Reading;
 use rift_runtime::session::{Engine, Precision, PrecisionError, Provider, SessionOptions};
 
+#[cfg(feature = "server")]
+use crate::commands::serve;
 use crate::commands::{Answer, audit, bench, classify, gradient, info};
 
 /// Serves ONNX classifiers and attacks the very file that it serves.
@@ -50,6 +52,9 @@ enum Command {
     Gradient(gradient::GradientArgs),
     /// Measure how fast a model runs on this machine
     Bench(bench::BenchArgs),
+    /// Answer requests: the Open Inference Protocol over HTTP
+    #[cfg(feature = "server")]
+    Serve(Box<serve::ServeArgs>),
 }
 
 /// Where sessions compute.
@@ -196,6 +201,8 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
         Command::AuditMerge(args) => audit::merge::run(args, out),
         Command::Gradient(args) => gradient::run(args, global, out),
         Command::Bench(args) => bench::run(args, global, out),
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::run(args, global, out),
     }
 }
 

@@ -2,10 +2,15 @@
 //!
 //! [`session`] opens models on ONNX Runtime, [`autodiff`] extends them by their own gradient,
 //! [`attack`] follows it, and [`audit`] says how the model fared.
+//! With the feature `server`, `server` answers the requests of others.
 
 pub mod attack;
 pub mod audit;
 pub mod autodiff;
+pub mod picture;
+pub mod prediction;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod session;
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ mod formats;
 mod inputs;
 mod long_runs;
 mod scale;
+#[cfg(feature = "server")]
+mod serving;
 mod small_models;
 
 use std::fs;

@@ -6,7 +6,8 @@ pub(crate) mod classify;
 pub(crate) mod gradient;
 pub(crate) mod info;
 mod output;
-mod picture;
+#[cfg(feature = "server")]
+pub(crate) mod serve;
 
 use std::path::Path;
 
