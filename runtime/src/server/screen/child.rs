@@ -62,10 +62,10 @@ fn try_out(bytes: Vec<u8>, order: &Order) -> Result<(), String> {
     let file = ModelFile::bare(Path::new("model"), bytes);
     let classifier = Classifier::of_file(file, &opening).map_err(|error| with_causes(&error))?;
     if order.measure {
-        use crate::attack::gradient::{GradientError, support};
-        match support(&classifier) {
+        use crate::attack::gradient::{GradientError, loss_gradient};
+        match loss_gradient(&classifier) {
             // An audit then follows no gradient; what counts is that the runs are over.
-            Ok(()) | Err(GradientError::Autodiff(_)) => {}
+            Ok(_) | Err(GradientError::Autodiff(_)) => {}
             Err(error) => return Err(with_causes(&error)),
         }
     }
