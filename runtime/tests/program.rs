@@ -4,10 +4,12 @@
 mod bad_input;
 mod engines;
 mod formats;
+mod hostile_models;
 mod inputs;
 mod long_runs;
+mod mutations;
 mod scale;
-#[cfg(feature = "server")]
+mod screening;
 mod serving;
 mod small_models;
 

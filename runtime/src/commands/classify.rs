@@ -9,7 +9,7 @@ use ndarray::{Array4, Axis};
 use rift_models::artifact::{Digest, atomic};
 use rift_runtime::picture;
 use rift_runtime::prediction::{Prediction, rank};
-use rift_runtime::session::{Classifier, Pool};
+use rift_runtime::session::Pool;
 use serde::Serialize;
 
 use super::{Answer, open, output};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::Args;
+use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{App, Limits, Registry, Server, Serving, Source, name_of};
 use rift_runtime::session::{Opening, library};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,12 +69,16 @@ pub(crate) fn run(
     let opening = Opening { reading: args.reading.reading(false), engine, ..Opening::default() };
     let options = args.spread.options();
     let serving = Serving { threads: options.threads, batch: options.batch, queue: args.queue };
-    let app = App::new(Registry::new(serving, opening, Vec::new()), limits(args));
+    let mut registry = Registry::new(serving, opening, Vec::new());
+    if global.screen {
+        registry = registry.with_screen(Screen::new(screen::Limits::default()));
+    }
+    let app = App::new(registry, limits(args));
     let server = Server::bind(args.listen, Arc::clone(&app))?;
     writeln!(out, "listening on http://{}", server.address())?;
     out.flush()?;
     for source in &sources {
-        app.registry.announce(source.clone());
+        app.registry.announce(source);
     }
     let loading = Arc::clone(&app);
     let loader = std::thread::spawn(move || {
@@ -149,6 +154,6 @@ async fn ended() {
 fn seconds(text: &str) -> Result<Duration, String> {
     let parsed = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     parsed
-        .filter(|time| !time.is_zero() && *time <= Duration::from_secs(86_400))
+        .filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
         .ok_or_else(|| "expected seconds above 0 and up to 86400".to_owned())
 }

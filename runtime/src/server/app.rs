@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::FromRequestParts;
-use axum::extract::RawPathParams;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
 use axum::routing::MethodRouter;
 use tokio::sync::Semaphore;
 
-use super::options::Limits;
+use super::limits::Limits;
 use super::registry::Registry;
 use super::served::Served;
-use super::{ServeError, kserve};
+use super::{ServeError, body, kserve};
 
 /// What every request sees.
 #[derive(Debug)]
@@ -80,11 +80,19 @@ pub(super) fn router(app: &Arc<App>) -> Router {
     routes()
         .into_iter()
         .fold(Router::new(), add)
-        .fallback(async || ServeError::NotFound {
-            what: "there is nothing at this path".to_owned(),
-        })
-        .method_not_allowed_fallback(async || ServeError::Method)
+        .fallback(nothing)
+        .method_not_allowed_fallback(no_method)
         .with_state(Arc::clone(app))
+}
+
+async fn nothing(State(app): State<Arc<App>>, body: Body) -> ServeError {
+    body::discard(&app, body).await;
+    ServeError::NotFound { what: "there is nothing at this path".to_owned() }
+}
+
+async fn no_method(State(app): State<Arc<App>>, body: Body) -> ServeError {
+    body::discard(&app, body).await;
+    ServeError::Method
 }
 
 /// The model that a path names: `/v2/models/{model}` and maybe `/versions/{version}`.

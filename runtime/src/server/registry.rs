@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::ServeError;
 use super::schedule::Schedule;
+use super::screen::{Screen, ScreenError};
 use super::served::{Served, Serving};
 use crate::session::{Classifier, Opening, SessionError};
 
@@ -36,6 +37,9 @@ pub enum Refused {
     /// It cannot be opened or run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// It does not pass the screen.
+    #[error(transparent)]
+    Screen(#[from] ScreenError),
     /// It does not pass a condition.
     #[error("{0}")]
     Condition(String),
@@ -82,6 +86,7 @@ pub struct Registry {
     schedule: Arc<Schedule>,
     serving: Serving,
     opening: Opening,
+    screen: Option<Screen>,
     conditions: Vec<Box<dyn Condition>>,
     /// One model is opened at a time.
     opening_now: Mutex<()>,
@@ -107,9 +112,16 @@ impl Registry {
             schedule: Schedule::new(serving.threads),
             serving,
             opening,
+            screen: None,
             conditions,
             opening_now: Mutex::default(),
         }
+    }
+
+    /// Lets a model in only after it has passed `screen`.
+    #[must_use]
+    pub fn with_screen(self, screen: Screen) -> Self {
+        Self { screen: Some(screen), ..self }
     }
 
     /// How models are served.
@@ -118,8 +130,8 @@ impl Registry {
     }
 
     /// Knows a model from now on, without opening it.
-    pub fn announce(&self, source: Source) {
-        self.set(&source, |_| State::Loading);
+    pub fn announce(&self, source: &Source) {
+        self.set(source, |_| State::Loading);
     }
 
     /// Opens a model, holds it against the conditions and serves it, in the place of what was served
@@ -155,12 +167,19 @@ impl Registry {
     }
 
     fn open(&self, source: &Source) -> Result<Arc<Served>, Refused> {
-        let classifier = Classifier::open_with(&source.path, &self.opening)?;
+        let classifier = match &self.screen {
+            None => Classifier::open_with(&source.path, &self.opening)?,
+            Some(screen) => {
+                let (classifier, record) = screen.open(&source.path, &self.opening)?;
+                tracing::info!(model = source.name, "screen: {record}");
+                classifier
+            }
+        };
         for condition in &self.conditions {
             condition.check(source, &classifier)?;
         }
         let of = (source.name.clone(), source.version);
-        Ok(Served::start(of, classifier, self.serving, &self.schedule)?)
+        Served::start(of, classifier, self.serving, &self.schedule)
     }
 
     /// Opens what is known under `name` again.

@@ -203,16 +203,16 @@ impl Numbers {
         match self {
             Self::Uint8(to) => to.extend_from_slice(bytes),
             Self::Float16(to) => {
-                to.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)))
+                to.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)));
             }
             Self::Bfloat16(to) => {
-                to.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b)))
+                to.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b)));
             }
             Self::Float32(to) => {
-                to.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)))
+                to.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)));
             }
             Self::Float64(to) => {
-                to.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)))
+                to.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)));
             }
         }
     }

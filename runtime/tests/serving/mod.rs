@@ -35,7 +35,7 @@ impl Serving {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().rsplit('/').next().unwrap().parse();
-        Self { child, address: address.unwrap_or_else(|_| panic!("{line}")) }
+        Self { child, address: address.unwrap() }
     }
 
     pub(crate) fn until_ready(&self) {

@@ -76,3 +76,63 @@ fn answers_as_the_model_does() {
     assert_eq!(stats["inference_count"], 2 * (1 + 4 + 9));
     assert_eq!(stats["inference_stats"]["success"]["count"], 6);
 }
+
+/// A well-formed request for one image, with something changed.
+fn request(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let input = json!({"name": "image", "datatype": "FP32", "shape": shape(1), "data": numbers(1)});
+    let mut request = json!({"inputs": [input]});
+    change(&mut request);
+    request.to_string().into_bytes()
+}
+
+#[test]
+fn malformed_requests_are_refused_in_the_protocols_shape() {
+    let place = Place::with(&conv_net(None));
+    let serving = Serving::of(&place, &[]);
+    let mut client = serving.client();
+    let input =
+        |name: &'static str, value: Value| request(|request| request["inputs"][0][name] = value);
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"".to_vec(), "not what the protocol says"),
+        (b"{".to_vec(), "not what the protocol says"),
+        (b"{\"inputs\": 3}".to_vec(), "not what the protocol says"),
+        (b"\xff\xfe".to_vec(), "not what the protocol says"),
+        (request(|r| r["inputs"] = json!([])), "one input, found 0"),
+        (input("name", json!("x")), "unknown input `x`, expected `image`"),
+        (input("datatype", json!("INT64")), "datatype `INT64`, expected `FP32`"),
+        (input("shape", json!([1, 8, 8, 3])), "expected [N, 3, 8, 8]"),
+        (input("shape", json!([-1, 3, 8, 8])), "expected [N, 3, 8, 8]"),
+        (input("shape", json!([2, 3, 8, 8])), "expected 384 numbers as data, found 192"),
+        (input("shape", json!([])), "expected [N, 3, 8, 8]"),
+        (input("data", json!([1.0])), "found 1"),
+        (input("data", json!("abc")), "list of numbers"),
+        (input("data", json!(null)), "no data"),
+        (input("parameters", json!({"binary_data_size": 9})), "0 bytes follow the JSON"),
+        (input("parameters", json!({"binary_data_size": "9"})), "expected a number of bytes"),
+        (request(|r| r["outputs"] = json!([{"name": "y"}])), "unknown output `y`"),
+        (request(|r| r["parameters"] = json!({"timeout": "soon"})), "microseconds"),
+        (request(|r| r["parameters"] = json!({"binary_data_output": 1})), "true or false"),
+    ];
+    for (body, part) in cases {
+        let reply = client.post(INFER, &body);
+        let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
+        assert_eq!(reply.status, 400, "{shown}");
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        assert!(reply.error().contains(part), "{shown}: {}", reply.error());
+    }
+    for (method, path, status) in [
+        ("POST", "/v2/models/other/infer", 404),
+        ("GET", "/v2/models/m/versions/2", 404),
+        ("GET", "/v2/models/m/versions/x/ready", 404),
+        ("GET", "/v2/nothing", 404),
+        ("GET", INFER, 405),
+        ("POST", "/v2", 405),
+    ] {
+        let reply = client.send(method, path, &[], b"{}");
+        assert_eq!(reply.status, status, "{path}");
+        assert!(!reply.error().is_empty());
+    }
+    // After all of that the connection still serves.
+    assert_eq!(client.post(INFER, &request(|_| ())).status, 200);
+    assert_eq!(serving.end("-TERM"), 0);
+}

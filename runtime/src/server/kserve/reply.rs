@@ -62,7 +62,9 @@ pub(super) fn reply(
         match &data {
             Data::Numbers(numbers) => binary::push_floats(&mut tensor, numbers),
             Data::Labels(labels) => {
-                labels.iter().for_each(|label| binary::push_string(&mut tensor, label));
+                for label in labels {
+                    binary::push_string(&mut tensor, label);
+                }
             }
         }
         (Some(Size { binary_data_size: tensor.len() }), None)

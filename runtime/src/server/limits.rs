@@ -1,20 +1,6 @@
-//! How a server is set up.
+//! What is too much.
 
-use std::net::SocketAddr;
 use std::time::Duration;
-
-use super::served::Serving;
-
-/// How a server is set up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Where it listens; port 0 is any that is free.
-    pub listen: SocketAddr,
-    /// How models are served.
-    pub serving: Serving,
-    /// What is too much.
-    pub limits: Limits,
-}
 
 /// What is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
