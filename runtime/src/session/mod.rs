@@ -3,12 +3,14 @@
 
 pub mod ahead;
 mod classifier;
+mod file;
 mod intake;
 pub mod library;
 mod observe;
 mod options;
 mod pool;
 mod provider;
+mod runner;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -16,11 +18,13 @@ pub mod trace;
 mod worker;
 
 pub use classifier::{Classifier, Opening, Precaution};
+pub use file::ModelFile;
 pub use library::{Library, LibraryError};
 pub use observe::Observer;
 pub use options::{BuildError, SessionOptions, build};
 pub use pool::{Pool, spread};
 pub use provider::{Engine, NameError, Precision, PrecisionError, Provider};
+pub use runner::{Element, Packer, Runner, Stop};
 pub use worker::Worker;
 
 use rift_models::artifact::{BundleError, DigestError};
