@@ -17,6 +17,9 @@ pub struct Limits {
     pub arrival: Duration,
     /// The time in which a request must be answered; one may ask for less.
     pub answer: Duration,
+    /// The time in which requests are still taken after the server has been told to end, and has said
+    /// that it is not ready.
+    pub drain: Duration,
     /// The time for those that are under way when the server is told to end.
     pub shutdown: Duration,
 }
@@ -26,10 +29,11 @@ impl Default for Limits {
         Self {
             body: 16 << 20,
             bodies: 256 << 20,
-            pixels: 50_000_000,
+            pixels: 32_000_000,
             connections: 4096,
             arrival: Duration::from_secs(10),
             answer: Duration::from_secs(30),
+            drain: Duration::from_secs(1),
             shutdown: Duration::from_secs(20),
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 
 use super::ServeError;
+use super::metrics::Meters;
 use super::registry::Refused;
 use super::schedule::{Queue, Refusal, Schedule};
 use super::statistics::{Counts, Statistics};
@@ -42,7 +43,7 @@ impl Served {
     /// Starts workers of `classifier`, warm ones.
     pub(super) fn start(
         (name, version): (String, u64),
-        classifier: Classifier,
+        (classifier, meters): (Classifier, Meters),
         serving: Serving,
         schedule: &Arc<Schedule>,
     ) -> Result<Arc<Self>, Refused> {
@@ -52,7 +53,7 @@ impl Served {
         let served = Arc::new(Self {
             queue: Arc::new(schedule.queue(serving.queue, largest)),
             packer: Packer::new(&classifier),
-            statistics: Arc::default(),
+            statistics: Arc::new(Statistics::new(meters)),
             workers: Mutex::default(),
             name,
             version,
@@ -94,6 +95,7 @@ impl Served {
         within: Duration,
     ) -> Result<Answer, ServeError> {
         let started = Instant::now();
+        let unanswered = self.statistics.expecting();
         let (job, ticket) = Job::new(images, n, started + within);
         let answer = match self.queue.submit(job) {
             Ok(()) => ticket.wait(within).await,
@@ -102,9 +104,7 @@ impl Served {
                 what: format!("model `{}` is being unloaded", self.name),
             }),
         };
-        if answer.is_err() {
-            self.statistics.failed(started.elapsed());
-        }
+        unanswered.ended(&answer);
         answer
     }
 
@@ -114,8 +114,7 @@ impl Served {
     /// If the queue is full.
     pub fn admit(&self) -> Result<(), ServeError> {
         if self.queue.is_full() {
-            self.statistics.failed(Duration::ZERO);
-            return Err(self.busy());
+            return self.counting(Err(self.busy()));
         }
         Ok(())
     }
@@ -123,7 +122,7 @@ impl Served {
     /// Counts a request that comes to nothing before it is run.
     pub(super) fn counting<T>(&self, outcome: Result<T, ServeError>) -> Result<T, ServeError> {
         if outcome.is_err() {
-            self.statistics.failed(Duration::ZERO);
+            self.statistics.expecting().ended(&outcome);
         }
         outcome
     }

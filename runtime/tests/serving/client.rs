@@ -63,6 +63,19 @@ impl Client {
         self.receive().unwrap()
     }
 
+    /// Sends a request without a body, for another host.
+    pub(crate) fn send_to(
+        &mut self,
+        host: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Reply {
+        let all = [&[("host", host)], headers].concat();
+        self.begin(method, path, &all, 0);
+        self.receive().unwrap()
+    }
+
     /// Sends a head that promises a body of `length` bytes.
     pub(crate) fn begin(
         &mut self,
@@ -71,7 +84,10 @@ impl Client {
         headers: &[(&str, &str)],
         length: usize,
     ) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head += "host: localhost\r\n";
+        }
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }
