@@ -38,7 +38,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", env = "RIFT_SHUTDOWN_TIMEOUT", default_value = "20", value_parser = seconds)]
     shutdown_timeout: Duration,
     /// Seconds in which a request's head, and then its body, must arrive
-    #[arg(long, value_name = "SECONDS", env = "RIFT_ARRIVAL_TIMEOUT", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "RIFT_ARRIVAL_TIMEOUT", default_value = "30", value_parser = seconds)]
     arrival_timeout: Duration,
     /// Seconds in which requests are still taken, once the server has said that it is not ready
     #[arg(long, value_name = "SECONDS", env = "RIFT_DRAIN", default_value = "1", value_parser = seconds)]
@@ -159,7 +159,8 @@ pub(crate) fn run(
         }
     });
     server.run(ended())?;
-    if loader.join().is_err() {
+    // A model that is still being opened is of no use any more.
+    if loader.is_finished() && loader.join().is_err() {
         bail!("loading the models has panicked");
     }
     Ok(Answer::Yes)

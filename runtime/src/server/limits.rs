@@ -13,7 +13,8 @@ pub struct Limits {
     pub pixels: u64,
     /// Connections that are open.
     pub connections: usize,
-    /// The time in which a request's head, and then its body, must arrive.
+    /// The time in which a request's head, and then its body, must arrive; a connection on which none
+    /// begins is closed then too.
     pub arrival: Duration,
     /// The time in which a request must be answered; one may ask for less.
     pub answer: Duration,
@@ -31,7 +32,7 @@ impl Default for Limits {
             bodies: 256 << 20,
             pixels: 32_000_000,
             connections: 4096,
-            arrival: Duration::from_secs(10),
+            arrival: Duration::from_secs(30),
             answer: Duration::from_secs(30),
             drain: Duration::from_secs(1),
             shutdown: Duration::from_secs(20),

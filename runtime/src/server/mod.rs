@@ -26,6 +26,7 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::middleware;
 use door::{Door, guard, listener};
@@ -120,8 +121,9 @@ impl Server {
             follow.abort();
             Ok::<_, StartError>(())
         })?;
+        // Who still waits is cut off, so that no worker works for it.
+        runtime.shutdown_timeout(Duration::from_secs(1));
         app.registry.close();
-        runtime.shutdown_background();
         Ok(())
     }
 }

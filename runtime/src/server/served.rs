@@ -31,7 +31,7 @@ pub struct Serving {
 pub struct Served {
     name: String,
     version: u64,
-    classifier: Classifier,
+    classifier: Arc<Classifier>,
     packer: Packer,
     serving: Serving,
     queue: Arc<Queue>,
@@ -57,26 +57,31 @@ impl Served {
             workers: Mutex::default(),
             name,
             version,
-            classifier,
+            classifier: Arc::new(classifier),
             serving,
         });
-        served.work(first)?;
-        // One worker can answer already; the others are no reason to wait.
+        served.work(move || Ok(first))?;
+        // One worker can answer already; the others' sessions are no reason to wait.
         for _ in 1..serving.threads {
-            served.work(Runner::new(&served.classifier, largest)?)?;
+            let classifier = Arc::clone(&served.classifier);
+            served.work(move || Runner::new(&classifier, largest))?;
         }
         Ok(served)
     }
 
-    fn work(&self, runner: Runner) -> Result<(), Refused> {
-        let station = Station {
-            queue: Arc::clone(&self.queue),
-            statistics: Arc::clone(&self.statistics),
-            runner,
+    /// Starts a worker, which makes its session itself.
+    fn work(
+        &self,
+        make: impl FnOnce() -> Result<Runner, SessionError> + Send + 'static,
+    ) -> Result<(), Refused> {
+        let (queue, statistics) = (Arc::clone(&self.queue), Arc::clone(&self.statistics));
+        let work = move || match make() {
+            Ok(runner) => Station { queue, statistics, runner }.work(),
+            Err(error) => tracing::error!(%error, "a worker is missing"),
         };
         let thread = std::thread::Builder::new()
             .name(format!("rift {}", self.name))
-            .spawn(move || station.work())
+            .spawn(work)
             .map_err(Refused::Thread)?;
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())

@@ -7,6 +7,7 @@ mod operation;
 mod pictures;
 mod protocol;
 mod repository;
+mod tls;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
