@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and how answers and errors leave.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +11,8 @@ use rift_models::artifact::Reading;
 use rift_runtime::server::screen;
 use rift_runtime::session::{Engine, Precision, PrecisionError, Provider, SessionOptions};
 
-use crate::commands::{Answer, audit, bench, classify, gradient, info, serve};
+use crate::commands::serve::LogFormat;
+use crate::commands::{Answer, audit, bench, classify, gradient, healthcheck, info, serve};
 
 /// Serves ONNX classifiers and attacks the very file that it serves.
 ///
@@ -56,6 +57,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Answer requests: the Open Inference Protocol over HTTP
     Serve(Box<serve::ServeArgs>),
+    /// Ask a server on this machine whether it is ready: exit status 0 if it is, else 1
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// The process in which `--screen` tries a model
     #[command(name = screen::COMMAND, hide = true)]
     ScreenChild,
@@ -173,11 +176,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RIFT_LOG");
-    tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| "warn".into()))
-        .with_writer(io::stderr)
-        .init();
+    log(&cli.command);
     let mut out = io::stdout().lock();
     let result = run(&cli, &mut out).and_then(|answer| {
         out.flush()?;
@@ -196,6 +195,23 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// What `RIFT_LOG` asks for, on standard error; a server tells more without being asked.
+fn log(command: &Command) {
+    let (otherwise, format) = match command {
+        Command::Serve(args) => ("info", args.log_format),
+        _ => ("warn", LogFormat::Text),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RIFT_LOG");
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| otherwise.into()))
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
 fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
     let global = &cli.global;
     match &cli.command {
@@ -206,6 +222,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
         Command::Gradient(args) => gradient::run(args, global, out),
         Command::Bench(args) => bench::run(args, global, out),
         Command::Serve(args) => serve::run(args, global, out),
+        Command::Healthcheck(args) => healthcheck::run(args, out),
         Command::ScreenChild => {
             screen::serve(io::stdin().lock(), out)?;
             Ok(Answer::Yes)

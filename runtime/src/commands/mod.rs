@@ -4,12 +4,14 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod gradient;
+pub(crate) mod healthcheck;
 pub(crate) mod info;
 mod output;
 pub(crate) mod serve;
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::ensure;
 use rift_runtime::server::screen::{Limits, Screen};
@@ -64,4 +66,12 @@ fn open_with(model: &Path, opening: &Opening, global: &Global) -> anyhow::Result
         );
     }
     Ok(classifier)
+}
+
+/// A time in seconds, above 0 and up to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    parsed
+        .filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
+        .ok_or_else(|| "expected seconds above 0 and up to 86400".to_owned())
 }

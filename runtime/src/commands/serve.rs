@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rift_runtime::server::screen::{self, Screen};
-use rift_runtime::server::{App, Limits, Registry, Server, Serving, Source, name_of};
+use rift_runtime::server::{
+    App, Entrance, Limits, Metrics, Registry, Server, Serving, Source, TlsFiles, name_of,
+};
 use rift_runtime::session::{Opening, library};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Answer;
+use super::{Answer, seconds};
 use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 
 /// The arguments of `serve`.
@@ -36,8 +38,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SECONDS", env = "RIFT_SHUTDOWN_TIMEOUT", default_value = "20", value_parser = seconds)]
     shutdown_timeout: Duration,
     /// Seconds in which a request's head, and then its body, must arrive
-    #[arg(long, value_name = "SECONDS", env = "RIFT_ARRIVAL_TIMEOUT", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "RIFT_ARRIVAL_TIMEOUT", default_value = "30", value_parser = seconds)]
     arrival_timeout: Duration,
+    /// Seconds in which requests are still taken, once the server has said that it is not ready
+    #[arg(long, value_name = "SECONDS", env = "RIFT_DRAIN", default_value = "1", value_parser = seconds)]
+    drain: Duration,
     /// Bytes of a request's body, packed and unpacked
     #[arg(long, value_name = "BYTES", env = "RIFT_MAX_BODY", default_value = "16777216",
           value_parser = at_least_one)]
@@ -49,12 +54,76 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", env = "RIFT_MAX_CONNECTIONS", default_value = "4096",
           value_parser = at_least_one)]
     max_connections: usize,
+    /// Series under the names that another server's users know, besides Rift's own: triton
+    #[arg(long, value_name = "SERVER", env = "RIFT_METRICS_COMPAT")]
+    metrics_compat: Option<Compat>,
+    /// How the log is written to standard error
+    #[arg(long, value_name = "FORMAT", env = "RIFT_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    entrance: EntranceArgs,
     #[command(flatten)]
     reading: ReadingArgs,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
     spread: Spread,
+}
+
+/// Who may come in.
+#[derive(Debug, Args)]
+struct EntranceArgs {
+    /// Listen to other machines too; a token or a client's certificate is asked for then
+    #[arg(long, env = "RIFT_ALLOW_REMOTE", value_parser = clap::builder::FalseyValueParser::new())]
+    allow_remote: bool,
+    /// Let everybody in
+    #[arg(long, env = "RIFT_INSECURE", value_parser = clap::builder::FalseyValueParser::new())]
+    insecure: bool,
+    /// A file of bearer tokens, one a line; read again when it changes
+    #[arg(long, value_name = "PATH", env = "RIFT_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// The server's certificate and those between it and its authority, in PEM; read again when it
+    /// changes
+    #[arg(long, value_name = "PATH", env = "RIFT_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "PATH", env = "RIFT_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The authorities that have signed the clients' certificates, in PEM; others are not let in
+    #[arg(long, value_name = "PATH", env = "RIFT_TLS_CLIENT_CA", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+}
+
+/// A server whose names of series are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Compat {
+    /// NVIDIA Triton.
+    Triton,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines to be read.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl EntranceArgs {
+    fn entrance(&self) -> Entrance {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        Entrance {
+            allow_remote: self.allow_remote,
+            insecure: self.insecure,
+            token_file: self.token_file.clone(),
+            tls: files.map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_authority: self.tls_client_ca.clone(),
+            }),
+        }
+    }
 }
 
 /// Answers requests until a signal ends it.
@@ -69,13 +138,15 @@ pub(crate) fn run(
     let opening = Opening { reading: args.reading.reading(false), engine, ..Opening::default() };
     let options = args.spread.options();
     let serving = Serving { threads: options.threads, batch: options.batch, queue: args.queue };
-    let mut registry = Registry::new(serving, opening, Vec::new());
+    let metrics = Metrics::new(args.metrics_compat == Some(Compat::Triton));
+    let mut registry = Registry::new(serving, opening).with_metrics(metrics);
     if global.screen {
         registry = registry.with_screen(Screen::new(screen::Limits::default()));
     }
     let app = App::new(registry, limits(args));
-    let server = Server::bind(args.listen, Arc::clone(&app))?;
-    writeln!(out, "listening on http://{}", server.address())?;
+    let server = Server::bind(args.listen, &args.entrance.entrance(), Arc::clone(&app))?;
+    let scheme = if args.entrance.tls_cert.is_some() { "https" } else { "http" };
+    writeln!(out, "listening on {scheme}://{}", server.address())?;
     out.flush()?;
     for source in &sources {
         app.registry.announce(source);
@@ -88,7 +159,8 @@ pub(crate) fn run(
         }
     });
     server.run(ended())?;
-    if loader.join().is_err() {
+    // A model that is still being opened is of no use any more.
+    if loader.is_finished() && loader.join().is_err() {
         bail!("loading the models has panicked");
     }
     Ok(Answer::Yes)
@@ -101,6 +173,7 @@ fn limits(args: &ServeArgs) -> Limits {
         connections: args.max_connections,
         arrival: args.arrival_timeout,
         answer: args.timeout,
+        drain: args.drain,
         shutdown: args.shutdown_timeout,
         ..Limits::default()
     }
@@ -149,11 +222,4 @@ async fn ended() {
             _ = terminate.recv() => std::process::exit(143),
         }
     });
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    parsed
-        .filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
-        .ok_or_else(|| "expected seconds above 0 and up to 86400".to_owned())
 }

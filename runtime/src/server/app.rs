@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::limits::Limits;
 use super::registry::Registry;
 use super::served::Served;
-use super::{ServeError, body, kserve};
+use super::{ServeError, body, classify, kserve, metrics, openapi};
 
 /// What every request sees.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(super) type Route = (&'static str, MethodRouter<Arc<App>>);
 
 /// Every path that the server has.
 pub(super) fn routes() -> Vec<Route> {
-    kserve::routes()
+    [kserve::routes(), classify::routes(), metrics::routes(), openapi::routes()].concat()
 }
 
 /// The whole server, as one service.

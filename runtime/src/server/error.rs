@@ -29,6 +29,12 @@ pub enum ServeError {
     /// The request carries no token, or another one.
     #[error("expected a valid token in the header `Authorization: Bearer …`")]
     Unauthorized,
+    /// The request comes from where none is expected.
+    #[error("{what}")]
+    Forbidden {
+        /// What is wrong with it.
+        what: String,
+    },
     /// More than the server takes.
     #[error("{what}")]
     TooLarge {
@@ -98,6 +104,7 @@ impl ServeError {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,

@@ -13,10 +13,14 @@ pub struct Limits {
     pub pixels: u64,
     /// Connections that are open.
     pub connections: usize,
-    /// The time in which a request's head, and then its body, must arrive.
+    /// The time in which a request's head, and then its body, must arrive; a connection on which none
+    /// begins is closed then too.
     pub arrival: Duration,
     /// The time in which a request must be answered; one may ask for less.
     pub answer: Duration,
+    /// The time in which requests are still taken after the server has been told to end, and has said
+    /// that it is not ready.
+    pub drain: Duration,
     /// The time for those that are under way when the server is told to end.
     pub shutdown: Duration,
 }
@@ -26,10 +30,11 @@ impl Default for Limits {
         Self {
             body: 16 << 20,
             bodies: 256 << 20,
-            pixels: 50_000_000,
+            pixels: 32_000_000,
             connections: 4096,
-            arrival: Duration::from_secs(10),
+            arrival: Duration::from_secs(30),
             answer: Duration::from_secs(30),
+            drain: Duration::from_secs(1),
             shutdown: Duration::from_secs(20),
         }
     }

@@ -7,10 +7,13 @@
 
 mod app;
 mod body;
+mod classify;
 mod door;
 mod error;
 mod kserve;
 mod limits;
+mod metrics;
+mod openapi;
 mod pictures;
 mod registry;
 mod schedule;
@@ -23,10 +26,16 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use axum::middleware;
+use door::{Door, guard, listener};
 
 pub use app::App;
+pub use door::{DoorError, Entrance, TlsFiles};
 pub use error::ServeError;
 pub use limits::Limits;
+pub use metrics::Metrics;
 pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of};
 pub use served::{Served, Serving};
 pub use statistics::{BatchStages, Counts, Span, Stages};
@@ -44,6 +53,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The door cannot be built.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// The system gives no threads.
     #[error("cannot start the server")]
     Runtime(#[source] io::Error),
@@ -54,20 +66,26 @@ pub enum StartError {
 pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
+    door: Arc<Door>,
     app: Arc<App>,
 }
 
 impl Server {
-    /// Listens on `address`, on any free port where that is 0.
+    /// Listens on `address`, on any free port where that is 0, for those whom `entrance` lets in.
     ///
     /// # Errors
-    /// If the address cannot be had.
-    pub fn bind(address: SocketAddr, app: Arc<App>) -> Result<Self, StartError> {
+    /// If the address cannot be had, or would let in more than the entrance allows.
+    pub fn bind(
+        address: SocketAddr,
+        entrance: &Entrance,
+        app: Arc<App>,
+    ) -> Result<Self, StartError> {
+        let door = Arc::new(Door::open(address, entrance)?);
         let failed = |source| StartError::Listen { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, app })
+        Ok(Self { listener, address, door, app })
     }
 
     /// Where it listens.
@@ -88,16 +106,24 @@ impl Server {
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let Self { listener, address, app } = self;
+        let Self { listener, address, door, app } = self;
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|source| StartError::Listen { address, source })?;
-            let router = app::router(&app);
-            door::listener::serve(Arc::clone(&app), listener, router, end).await;
-            Ok(())
+            let guard =
+                middleware::from_fn_with_state((Arc::clone(&door), Arc::clone(&app)), guard);
+            let router = app::router(&app).layer(guard);
+            let follow = tokio::spawn({
+                let door = Arc::clone(&door);
+                async move { door.follow().await }
+            });
+            listener::serve((Arc::clone(&app), door), listener, router, end).await;
+            follow.abort();
+            Ok::<_, StartError>(())
         })?;
+        // Who still waits is cut off, so that no worker works for it.
+        runtime.shutdown_timeout(Duration::from_secs(1));
         app.registry.close();
-        runtime.shutdown_background();
         Ok(())
     }
 }

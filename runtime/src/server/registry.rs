@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::ServeError;
+use super::metrics::Metrics;
 use super::schedule::Schedule;
 use super::screen::{Screen, ScreenError};
 use super::served::{Served, Serving};
@@ -88,6 +89,7 @@ pub struct Registry {
     opening: Opening,
     screen: Option<Screen>,
     conditions: Vec<Box<dyn Condition>>,
+    metrics: Arc<Metrics>,
     /// One model is opened at a time.
     opening_now: Mutex<()>,
 }
@@ -106,14 +108,15 @@ impl fmt::Debug for Registry {
 
 impl Registry {
     /// Without models.
-    pub fn new(serving: Serving, opening: Opening, conditions: Vec<Box<dyn Condition>>) -> Self {
+    pub fn new(serving: Serving, opening: Opening) -> Self {
         Self {
             models: RwLock::default(),
             schedule: Schedule::new(serving.threads),
             serving,
             opening,
             screen: None,
-            conditions,
+            conditions: Vec::new(),
+            metrics: Metrics::new(false),
             opening_now: Mutex::default(),
         }
     }
@@ -122,6 +125,24 @@ impl Registry {
     #[must_use]
     pub fn with_screen(self, screen: Screen) -> Self {
         Self { screen: Some(screen), ..self }
+    }
+
+    /// Lets a model in only if it meets `condition` too.
+    #[must_use]
+    pub fn with_condition(mut self, condition: Box<dyn Condition>) -> Self {
+        self.conditions.push(condition);
+        self
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Where it is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// How models are served.
@@ -178,8 +199,9 @@ impl Registry {
         for condition in &self.conditions {
             condition.check(source, &classifier)?;
         }
+        let meters = self.metrics.meters(&source.name, source.version);
         let of = (source.name.clone(), source.version);
-        Served::start(of, classifier, self.serving, &self.schedule)
+        Served::start(of, (classifier, meters), self.serving, &self.schedule)
     }
 
     /// Opens what is known under `name` again.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 
 use super::ServeError;
+use super::metrics::Meters;
 use super::registry::Refused;
 use super::schedule::{Queue, Refusal, Schedule};
 use super::statistics::{Counts, Statistics};
@@ -30,7 +31,7 @@ pub struct Serving {
 pub struct Served {
     name: String,
     version: u64,
-    classifier: Classifier,
+    classifier: Arc<Classifier>,
     packer: Packer,
     serving: Serving,
     queue: Arc<Queue>,
@@ -42,7 +43,7 @@ impl Served {
     /// Starts workers of `classifier`, warm ones.
     pub(super) fn start(
         (name, version): (String, u64),
-        classifier: Classifier,
+        (classifier, meters): (Classifier, Meters),
         serving: Serving,
         schedule: &Arc<Schedule>,
     ) -> Result<Arc<Self>, Refused> {
@@ -52,30 +53,35 @@ impl Served {
         let served = Arc::new(Self {
             queue: Arc::new(schedule.queue(serving.queue, largest)),
             packer: Packer::new(&classifier),
-            statistics: Arc::default(),
+            statistics: Arc::new(Statistics::new(meters)),
             workers: Mutex::default(),
             name,
             version,
-            classifier,
+            classifier: Arc::new(classifier),
             serving,
         });
-        served.work(first)?;
-        // One worker can answer already; the others are no reason to wait.
+        served.work(move || Ok(first))?;
+        // One worker can answer already; the others' sessions are no reason to wait.
         for _ in 1..serving.threads {
-            served.work(Runner::new(&served.classifier, largest)?)?;
+            let classifier = Arc::clone(&served.classifier);
+            served.work(move || Runner::new(&classifier, largest))?;
         }
         Ok(served)
     }
 
-    fn work(&self, runner: Runner) -> Result<(), Refused> {
-        let station = Station {
-            queue: Arc::clone(&self.queue),
-            statistics: Arc::clone(&self.statistics),
-            runner,
+    /// Starts a worker, which makes its session itself.
+    fn work(
+        &self,
+        make: impl FnOnce() -> Result<Runner, SessionError> + Send + 'static,
+    ) -> Result<(), Refused> {
+        let (queue, statistics) = (Arc::clone(&self.queue), Arc::clone(&self.statistics));
+        let work = move || match make() {
+            Ok(runner) => Station { queue, statistics, runner }.work(),
+            Err(error) => tracing::error!(%error, "a worker is missing"),
         };
         let thread = std::thread::Builder::new()
             .name(format!("rift {}", self.name))
-            .spawn(move || station.work())
+            .spawn(work)
             .map_err(Refused::Thread)?;
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
@@ -94,6 +100,7 @@ impl Served {
         within: Duration,
     ) -> Result<Answer, ServeError> {
         let started = Instant::now();
+        let unanswered = self.statistics.expecting();
         let (job, ticket) = Job::new(images, n, started + within);
         let answer = match self.queue.submit(job) {
             Ok(()) => ticket.wait(within).await,
@@ -102,9 +109,7 @@ impl Served {
                 what: format!("model `{}` is being unloaded", self.name),
             }),
         };
-        if answer.is_err() {
-            self.statistics.failed(started.elapsed());
-        }
+        unanswered.ended(&answer);
         answer
     }
 
@@ -114,8 +119,7 @@ impl Served {
     /// If the queue is full.
     pub fn admit(&self) -> Result<(), ServeError> {
         if self.queue.is_full() {
-            self.statistics.failed(Duration::ZERO);
-            return Err(self.busy());
+            return self.counting(Err(self.busy()));
         }
         Ok(())
     }
@@ -123,7 +127,7 @@ impl Served {
     /// Counts a request that comes to nothing before it is run.
     pub(super) fn counting<T>(&self, outcome: Result<T, ServeError>) -> Result<T, ServeError> {
         if outcome.is_err() {
-            self.statistics.failed(Duration::ZERO);
+            self.statistics.expecting().ended(&outcome);
         }
         outcome
     }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+
+use super::ServeError;
+use super::metrics::Meters;
 
 /// How often, and how long in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -72,9 +75,19 @@ pub(super) struct Took {
     pub(super) output: Duration,
 }
 
-/// [`Counts`] that are kept.
-#[derive(Debug, Default)]
-pub(super) struct Statistics(Mutex<Counts>);
+/// [`Counts`] that are kept, and told to Prometheus.
+#[derive(Debug)]
+pub(super) struct Statistics {
+    counts: Mutex<Counts>,
+    meters: Meters,
+}
+
+/// A request that is counted as cancelled unless it [ends](Self::ended).
+#[derive(Debug)]
+pub(super) struct Expected<'a> {
+    of: Option<&'a Statistics>,
+    since: Instant,
+}
 
 impl Span {
     fn add(&mut self, count: u64, each: Duration) {
@@ -83,9 +96,40 @@ impl Span {
     }
 }
 
+impl Expected<'_> {
+    /// The request ended so.
+    pub(super) fn ended<T>(mut self, outcome: &Result<T, ServeError>) {
+        let Some(statistics) = self.of.take() else { return };
+        statistics.meters.ended(outcome);
+        if outcome.is_err() {
+            statistics.failed(self.since.elapsed());
+        }
+    }
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        if let Some(statistics) = self.of.take() {
+            statistics.meters.cancelled();
+            statistics.failed(self.since.elapsed());
+        }
+    }
+}
+
 impl Statistics {
+    /// Nothing yet.
+    pub(super) fn new(meters: Meters) -> Self {
+        Self { counts: Mutex::default(), meters }
+    }
+
+    /// A request begins.
+    pub(super) fn expecting(&self) -> Expected<'_> {
+        Expected { of: Some(self), since: Instant::now() }
+    }
+
     /// A run of `images` images for requests that had waited so long each.
     pub(super) fn ran(&self, images: usize, queued: &[Duration], took: Took) {
+        self.meters.ran(images, queued, took);
         let Took { input, infer, output } = took;
         let mut counts = self.lock();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -108,8 +152,7 @@ impl Statistics {
         batch.compute_output.add(1, output);
     }
 
-    /// A request that was refused or came to nothing.
-    pub(super) fn failed(&self, after: Duration) {
+    fn failed(&self, after: Duration) {
         self.lock().stages.fail.add(1, after);
     }
 
@@ -119,6 +162,6 @@ impl Statistics {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -32,15 +32,24 @@ impl Reply {
 
 /// A connection that is kept.
 pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
+
+/// Bytes both ways, encrypted or not.
+pub(crate) trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
 
 impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::over(stream)
+    }
+
+    pub(crate) fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)) }
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Reply {
@@ -63,6 +72,19 @@ impl Client {
         self.receive().unwrap()
     }
 
+    /// Sends a request without a body, for another host.
+    pub(crate) fn send_to(
+        &mut self,
+        host: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Reply {
+        let all = [&[("host", host)], headers].concat();
+        self.begin(method, path, &all, 0);
+        self.receive().unwrap()
+    }
+
     /// Sends a head that promises a body of `length` bytes.
     pub(crate) fn begin(
         &mut self,
@@ -71,7 +93,10 @@ impl Client {
         headers: &[(&str, &str)],
         length: usize,
     ) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            head += "host: localhost\r\n";
+        }
         for (name, value) in headers {
             head.extend([name, ": ", value, "\r\n"]);
         }

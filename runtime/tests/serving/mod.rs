@@ -1,8 +1,15 @@
 //! The server, over loopback.
 
+mod admission;
 mod client;
+mod door;
+mod operation;
+mod pictures;
 mod protocol;
+mod repository;
+mod tls;
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -29,13 +36,23 @@ impl Serving {
 
     /// Serves with these arguments, ready or not.
     pub(crate) fn start(place: &Place, arguments: &[&str]) -> Self {
-        let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
-        let mut command: Command = place.command(&all);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_logging(place, arguments, "info")
+    }
+
+    /// As [`start`](Self::start), with a log of this level in the file `log`.
+    pub(crate) fn start_logging(place: &Place, arguments: &[&str], level: &str) -> Self {
+        let mut command = place.command(&[&["serve"], arguments].concat());
+        command.env("RIFT_LOG", level);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let log = File::create(place.path("log")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit('/').next().unwrap().parse();
-        Self { child, address: address.unwrap() }
+        let address: SocketAddr = line.trim().rsplit('/').next().unwrap().parse().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
+        Self { child, address }
     }
 
     pub(crate) fn until_ready(&self) {
@@ -55,10 +72,30 @@ impl Serving {
         reply.json()
     }
 
-    /// Sends a signal and waits for the end; the exit status.
-    pub(crate) fn end(mut self, signal: &str) -> i32 {
+    /// The sum of a series over all of its labels.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let reply = self.client().get("/metrics");
+        let text = String::from_utf8(reply.body).unwrap();
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        text.lines().filter(|line| line.starts_with(series)).map(value).sum()
+    }
+
+    /// Waits until a series has this value.
+    pub(crate) fn until(&self, series: &str, value: f64) {
+        while self.metric(series) != value {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Sends a signal and waits for the end; the exit status.
+    pub(crate) fn end(mut self, signal: &str) -> i32 {
+        self.signal(signal);
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }

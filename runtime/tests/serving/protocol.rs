@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::Serving;
 use crate::Place;
-use crate::small_models::{CLASSES, INPUT, conv_net, images};
+use crate::small_models::{CLASSES, INPUT, NAMES, conv_net, images};
 
-const INFER: &str = "/v2/models/m/infer";
+pub(super) const INFER: &str = "/v2/models/m/infer";
 
 /// What the model says of the test images, asked directly.
 fn logits(place: &Place, n: usize) -> Vec<f32> {
@@ -78,7 +78,7 @@ fn answers_as_the_model_does() {
 }
 
 /// A well-formed request for one image, with something changed.
-fn request(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+pub(super) fn request(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let input = json!({"name": "image", "datatype": "FP32", "shape": shape(1), "data": numbers(1)});
     let mut request = json!({"inputs": [input]});
     change(&mut request);
@@ -135,4 +135,103 @@ fn malformed_requests_are_refused_in_the_protocols_shape() {
     // After all of that the connection still serves.
     assert_eq!(client.post(INFER, &request(|_| ())).status, 200);
     assert_eq!(serving.end("-TERM"), 0);
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A body of JSON and what follows it, and the header that tells them apart.
+fn attached(head: &Value, tensor: &[u8]) -> (String, Vec<u8>) {
+    let head = head.to_string();
+    (head.len().to_string(), [head.as_bytes(), tensor].concat())
+}
+
+#[test]
+fn tensors_follow_the_json() {
+    let place = Place::with(&conv_net(None));
+    let serving = Serving::of(&place, &[]);
+    let mut client = serving.client();
+    let mut post = |head: &Value, tensor: &[u8]| {
+        let (length, body) = attached(head, tensor);
+        client.send("POST", INFER, &[("Inference-Header-Content-Length", &length)], &body)
+    };
+    let tensor = bytes(&numbers(3));
+    let size = json!({"binary_data_size": tensor.len()});
+    let input = json!({"name": "image", "datatype": "FP32", "shape": shape(3), "parameters": size});
+    let expected = bytes(&logits(&place, 3));
+    let output = json!({"name": "logits", "parameters": {"binary_data": true}});
+    for head in [
+        json!({"inputs": [input], "outputs": [output]}),
+        json!({"inputs": [input], "parameters": {"binary_data_output": true}}),
+    ] {
+        let reply = post(&head, &tensor);
+        assert_eq!(reply.header("content-type"), Some("application/octet-stream"));
+        let length = reply.header("inference-header-content-length").unwrap();
+        let (head, rest) = reply.body.split_at(length.parse().unwrap());
+        let head: Value = serde_json::from_slice(head).unwrap();
+        let output = &head["outputs"][0];
+        assert_eq!(output["parameters"]["binary_data_size"], expected.len());
+        assert_eq!((output["shape"].clone(), rest), (json!([3, CLASSES]), &expected[..]));
+    }
+    // Asked for in JSON, it comes in JSON.
+    let reply = post(&json!({"inputs": [input]}), &tensor);
+    let values: Vec<f32> =
+        serde_json::from_value(reply.json()["outputs"][0]["data"].clone()).unwrap();
+    assert_eq!(bytes(&values), expected);
+    for (head, tensor, part) in [
+        (json!({"inputs": [input]}), &tensor[4..], "bytes follow the JSON"),
+        (json!({"inputs": []}), &tensor[..], "expected one input"),
+        (
+            json!({"inputs": [{"name": "image", "datatype": "FP32", "shape": shape(2),
+            "parameters": size}]}),
+            &tensor[..],
+            "takes 1536 bytes, found 2304",
+        ),
+        (
+            json!({"inputs": [{"name": "image", "datatype": "FP32", "shape": shape(3),
+            "parameters": size, "data": [1]}]}),
+            &tensor[..],
+            "both `data` and",
+        ),
+    ] {
+        let reply = post(&head, tensor);
+        assert_eq!(reply.status, 400);
+        assert!(reply.error().contains(part), "{}", reply.error());
+    }
+    let one = &tensor[..tensor.len() / 3];
+    let raw = |client: &mut super::client::Client, length: &str, body: &[u8]| {
+        client.send("POST", INFER, &[("inference-header-content-length", length)], body)
+    };
+    let reply = raw(&mut client, "0", one);
+    assert!(reply.body.ends_with(&expected[..CLASSES * 4]), "{}", reply.status);
+    for (length, body) in [("0", &one[1..]), ("99999", one), ("-1", one), ("x", one)] {
+        assert_eq!(raw(&mut client, length, body).status, 400, "{length}");
+    }
+}
+
+#[test]
+fn the_likeliest_classes_come_with_their_names() {
+    let place = Place::with(&conv_net(None));
+    let serving = Serving::of(&place, &[]);
+    let mut client = serving.client();
+    let wanted = |k: Value| {
+        request(|r| {
+            r["outputs"] = json!([{"name": "logits", "parameters": {"classification": k}}]);
+        })
+    };
+    let reply = client.post(INFER, &wanted(json!(2))).json();
+    let output = &reply["outputs"][0];
+    assert_eq!((&output["datatype"], &output["shape"]), (&json!("BYTES"), &json!([1, 2])));
+    let logits = logits(&place, 1);
+    let mut order: Vec<usize> = (0..CLASSES).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    let expected: Vec<String> = order[..2]
+        .iter()
+        .map(|class| format!("{:.6}:{class}:{}", logits[*class], NAMES[*class]))
+        .collect();
+    assert_eq!(output["data"], json!(expected));
+    let all = client.post(INFER, &wanted(json!(99))).json();
+    assert_eq!(all["outputs"][0]["shape"], json!([1, CLASSES]));
+    assert_eq!(client.post(INFER, &wanted(json!("two"))).status, 400);
 }

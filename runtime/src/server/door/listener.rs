@@ -6,48 +6,72 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Door;
 use crate::server::app::App;
 
-/// How long the system is given after a failure to take a connection.
-const BREATH: Duration = Duration::from_millis(50);
+/// How long the system is given after a failure to take a connection, and how often an ending server
+/// looks whether anybody is still there.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// A connection's way in.
+struct Entering {
+    app: Arc<App>,
+    door: Arc<Door>,
+    router: Router,
+    watcher: Watcher,
+    /// Its place among those that may be open.
+    _place: OwnedSemaphorePermit,
+}
 
 /// Serves `router` on what `listener` takes in until `end` comes, then lets what is under way end.
 pub(in crate::server) async fn serve(
-    app: Arc<App>,
+    (app, door): (Arc<App>, Arc<Door>),
     listener: TcpListener,
     router: Router,
     end: impl Future<Output = ()>,
 ) {
-    let connections = Arc::new(Semaphore::new(app.limits.connections));
     let graceful = GracefulShutdown::new();
-    let mut end = std::pin::pin!(end);
-    loop {
-        // Who finds no place waits in the system's queue.
-        let place = tokio::select! {
-            place = Arc::clone(&connections).acquire_owned() => place,
-            () = &mut end => break,
-        };
-        let stream = tokio::select! {
-            taken = take(&listener) => taken,
-            () = &mut end => break,
-        };
-        let connection = connection(&app, stream, router.clone());
-        let watched = graceful.watch(connection);
-        tokio::spawn(async move {
-            let _place = place;
-            // A connection that breaks is its client's affair.
-            if let Err(error) = watched.await {
-                tracing::debug!(%error, "a connection ended");
-            }
-        });
+    let places = Arc::new(Semaphore::new(app.limits.connections));
+    let take_in = async || {
+        loop {
+            // Who finds no place waits in the system's queue.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let stream = take(&listener).await;
+            let entering = Entering {
+                app: Arc::clone(&app),
+                door: Arc::clone(&door),
+                router: router.clone(),
+                watcher: graceful.watcher(),
+                _place: place,
+            };
+            tokio::spawn(entering.enter(stream));
+        }
+    };
+    tokio::select! {
+        () = take_in() => {}
+        () = end => {}
     }
     app.end();
+    // Whoever asks is told that the server is not ready; who has not heard of it yet is answered.
+    let nobody_left = async {
+        loop {
+            tokio::time::sleep(BREATH).await;
+            if graceful.count() == 0 {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = take_in() => {}
+        () = nobody_left => {}
+        () = tokio::time::sleep(app.limits.drain) => {}
+    }
     drop(listener);
     if tokio::time::timeout(app.limits.shutdown, graceful.shutdown()).await.is_err() {
         tracing::warn!(seconds = app.limits.shutdown.as_secs(), "requests are cut off");
@@ -70,13 +94,26 @@ async fn take(listener: &TcpListener) -> TcpStream {
     }
 }
 
-fn connection<S: AsyncRead + AsyncWrite + Unpin>(
-    app: &App,
-    stream: S,
-    router: Router,
-) -> http1::Connection<TokioIo<S>, TowerToHyperService<Router>> {
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(app.limits.arrival)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+impl Entering {
+    async fn enter(self, stream: TcpStream) {
+        let _counted = self.app.registry.metrics().connection();
+        let Some(tls) = &self.door.tls else { return self.converse(stream).await };
+        let greeting = tls.acceptor().accept(stream);
+        match tokio::time::timeout(self.app.limits.arrival, greeting).await {
+            Ok(Ok(stream)) => self.converse(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a client cannot agree on TLS"),
+            Err(_) => tracing::debug!("a client does not begin with TLS in time"),
+        }
+    }
+
+    async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.app.limits.arrival)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
+        // A connection that breaks is its client's affair.
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
 }
