@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod classify;
+mod gate;
 pub(crate) mod gradient;
 pub(crate) mod healthcheck;
 pub(crate) mod info;

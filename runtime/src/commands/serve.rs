@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{
-    App, Entrance, Limits, Metrics, Registry, Server, Serving, Source, TlsFiles, name_of,
+    App, Entrance, Limits, Metrics, Registry, Repetition, Server, Serving, Source, TlsFiles,
+    name_of,
 };
 use rift_runtime::session::{Opening, library};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::gate::GateArgs;
 use super::{Answer, seconds};
 use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 
@@ -60,6 +62,8 @@ pub(crate) struct ServeArgs {
     /// How the log is written to standard error
     #[arg(long, value_name = "FORMAT", env = "RIFT_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    gate: GateArgs,
     #[command(flatten)]
     entrance: EntranceArgs,
     #[command(flatten)]
@@ -143,7 +147,11 @@ pub(crate) fn run(
     if global.screen {
         registry = registry.with_screen(Screen::new(screen::Limits::default()));
     }
-    let app = App::new(registry, limits(args));
+    let gate = args.gate.gate(options)?;
+    if let Some(gate) = &gate {
+        registry = registry.with_condition(Box::new(Arc::clone(gate)));
+    }
+    let app = App::new(registry, limits(args), gate.as_ref().map(|gate| gate.audits()));
     let server = Server::bind(args.listen, &args.entrance.entrance(), Arc::clone(&app))?;
     let scheme = if args.entrance.tls_cert.is_some() { "https" } else { "http" };
     writeln!(out, "listening on {scheme}://{}", server.address())?;
@@ -158,7 +166,14 @@ pub(crate) fn run(
             let _ = loading.registry.load(source);
         }
     });
+    let repetition = gate.zip(args.gate.every).map(|(gate, every)| {
+        Repetition::start(gate, Arc::clone(&app), every).context("cannot repeat the audit")
+    });
+    let repetition = repetition.transpose()?;
     server.run(ended())?;
+    if repetition.is_some_and(|repetition| repetition.end().is_err()) {
+        bail!("the repeated audit has panicked");
+    }
     // A model that is still being opened is of no use any more.
     if loader.is_finished() && loader.join().is_err() {
         bail!("loading the models has panicked");

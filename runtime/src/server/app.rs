@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::limits::Limits;
 use super::registry::Registry;
 use super::served::Served;
-use super::{ServeError, body, classify, kserve, metrics, openapi};
+use super::{Audits, ServeError, body, classify, gate, kserve, metrics, openapi};
 
 /// What every request sees.
 #[derive(Debug)]
@@ -22,16 +22,18 @@ pub struct App {
     pub registry: Registry,
     /// What is too much.
     pub limits: Limits,
+    /// What the audit gate found, where there is one.
+    pub audits: Option<Arc<Audits>>,
     /// The KiB that bodies may take.
     pub(super) room: Arc<Semaphore>,
     is_ending: AtomicBool,
 }
 
 impl App {
-    /// What requests see of `registry`.
-    pub fn new(registry: Registry, limits: Limits) -> Arc<Self> {
+    /// What requests see of `registry`, and of what its gate finds.
+    pub fn new(registry: Registry, limits: Limits, audits: Option<Arc<Audits>>) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(limits.bodies.div_ceil(1024)));
-        Arc::new(Self { registry, limits, room, is_ending: AtomicBool::new(false) })
+        Arc::new(Self { registry, limits, audits, room, is_ending: AtomicBool::new(false) })
     }
 
     /// The model that a request asks for, if its queue has room.
@@ -71,7 +73,8 @@ pub(super) type Route = (&'static str, MethodRouter<Arc<App>>);
 
 /// Every path that the server has.
 pub(super) fn routes() -> Vec<Route> {
-    [kserve::routes(), classify::routes(), metrics::routes(), openapi::routes()].concat()
+    [kserve::routes(), classify::routes(), gate::routes(), metrics::routes(), openapi::routes()]
+        .concat()
 }
 
 /// The whole server, as one service.

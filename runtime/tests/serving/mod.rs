@@ -3,6 +3,7 @@
 mod admission;
 mod client;
 mod door;
+mod gate;
 mod operation;
 mod pictures;
 mod protocol;

@@ -11,7 +11,7 @@ use rift_runtime::attack::pgd::PgdLoss;
 use crate::cli::at_least_one;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Attack {
+pub(in crate::commands) enum Attack {
     /// One step along the gradient
     Fgsm,
     /// Projected gradient descent
@@ -54,11 +54,11 @@ pub(super) enum Gate {
     Point,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct ThreatArgs {
+#[derive(Clone, Debug, Args)]
+pub(in crate::commands) struct ThreatArgs {
     /// The attack
     #[arg(long, value_enum, env = "RIFT_ATTACK", default_value = "pgd")]
-    pub(super) attack: Attack,
+    pub(in crate::commands) attack: Attack,
     /// The norm of the perturbation, linf or l2 [default: the bundle's, else linf]
     #[arg(long, value_name = "NORM", env = "RIFT_NORM")]
     norm: Option<Norm>,
@@ -87,10 +87,10 @@ pub(super) struct ThreatArgs {
     /// Walk every image to the end of its restart, broken or not
     #[arg(long, env = "RIFT_NO_EARLY_STOP",
           value_parser = clap::builder::FalseyValueParser::new())]
-    pub(super) no_early_stop: bool,
+    pub(in crate::commands) no_early_stop: bool,
     /// The seed of every draw
     #[arg(long, value_name = "N", env = "RIFT_SEED", default_value = "0")]
-    pub(super) seed: u64,
+    pub(in crate::commands) seed: u64,
 }
 
 fn momentum(text: &str) -> Result<f32, String> {
@@ -100,7 +100,7 @@ fn momentum(text: &str) -> Result<f32, String> {
     }
 }
 
-pub(super) fn fraction(text: &str) -> Result<f64, String> {
+pub(in crate::commands) fn fraction(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("expected a fraction from 0 to 1".to_owned()),
@@ -108,7 +108,7 @@ pub(super) fn fraction(text: &str) -> Result<f64, String> {
 }
 
 /// `90s`, `30m`, `2h`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::commands) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a time such as `90s`, `30m` or `2h`".to_owned();
     let (at, unit) = text.char_indices().last().ok_or_else(wrong)?;
     let seconds = match unit {
@@ -123,12 +123,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 impl ThreatArgs {
     /// The norm; what is not given follows the threat model that the network was trained for.
-    pub(super) fn norm(&self, trained: Option<&AttackSpec>) -> Norm {
+    pub(in crate::commands) fn norm(&self, trained: Option<&AttackSpec>) -> Norm {
         self.norm.or(trained.map(|spec| spec.norm)).unwrap_or_default()
     }
 
     /// The radii; as the norm.
-    pub(super) fn eps(&self, trained: Option<&AttackSpec>) -> anyhow::Result<Vec<Epsilon>> {
+    pub(in crate::commands) fn eps(
+        &self,
+        trained: Option<&AttackSpec>,
+    ) -> anyhow::Result<Vec<Epsilon>> {
         if !self.eps.is_empty() {
             return Ok(self.eps.clone());
         }
@@ -142,7 +145,7 @@ impl ThreatArgs {
     }
 
     /// The attacks in order, within these radii.
-    pub(super) fn methods(&self, eps: &[Epsilon]) -> anyhow::Result<Vec<Method>> {
+    pub(in crate::commands) fn methods(&self, eps: &[Epsilon]) -> anyhow::Result<Vec<Method>> {
         self.refuse_strangers()?;
         let restarts = self.restarts.unwrap_or(1);
         let targets = 9;

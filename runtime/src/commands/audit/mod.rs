@@ -2,7 +2,7 @@
 
 mod certify;
 mod corruptions;
-mod flags;
+pub(super) mod flags;
 mod formats;
 pub(crate) mod interrupt;
 mod keep;

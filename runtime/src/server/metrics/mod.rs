@@ -1,5 +1,6 @@
 //! What is counted for Prometheus.
 
+mod audit;
 mod process;
 mod triton;
 
@@ -18,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry as Collection;
 
+use self::audit::AuditMeters;
 use super::ServeError;
 use super::app::{App, Route};
 use super::registry;
@@ -47,6 +49,7 @@ pub struct Metrics {
     waiting: Family<Labels, Gauge>,
     info: Family<Outcome, Gauge>,
     ready: Gauge,
+    audit: AuditMeters,
     connections: Gauge,
     /// Whether Triton's names are written too.
     names_of_triton: bool,
@@ -80,6 +83,7 @@ impl Metrics {
             waiting: Family::default(),
             info: Family::default(),
             ready: Gauge::default(),
+            audit: AuditMeters::default(),
             connections: Gauge::default(),
             names_of_triton,
         };
@@ -99,6 +103,7 @@ impl Metrics {
         to.register("rift_queue_requests", "Requests that wait", self.waiting.clone());
         to.register("rift_model_info", "The file that is served", self.info.clone());
         to.register("rift_ready", "Whether the server is ready", self.ready.clone());
+        self.audit.register(to);
         to.register("rift_connections", "Open connections", self.connections.clone());
     }
 
@@ -143,6 +148,7 @@ impl Metrics {
             let labels = [("model", listed.name.clone()), ("version", version), ("sha256", sha256)];
             self.info.get_or_create(&labels).set(1);
         }
+        self.audit.set(app.audits.as_deref());
         self.ready.set(i64::from(app.is_ready().is_ok()));
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.collection)?;

@@ -1,0 +1,82 @@
+//! `GET /v1/audit`: what the gate found.
+
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use rift_models::artifact::{Interval, Threat};
+use serde::Serialize;
+
+use super::Audited;
+use crate::server::ServeError;
+use crate::server::app::{App, Route, Target};
+use crate::server::error::json;
+
+#[derive(Serialize)]
+struct List {
+    /// Robust accuracy that is asked for; null where there is no gate.
+    minimum: Option<f64>,
+    audits: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    model_name: String,
+    model_version: String,
+    passed: bool,
+    /// Seconds since 1970, UTC.
+    at: u64,
+    age_seconds: f64,
+    seconds: f64,
+    n: usize,
+    clean_accuracy: f64,
+    robust_accuracy: f64,
+    interval: Interval,
+    threat: Threat,
+    attacks: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// The paths.
+pub(in crate::server) fn routes() -> Vec<Route> {
+    vec![("/v1/audit", get(list)), ("/v1/audit/{model}", get(newest))]
+}
+
+async fn list(State(app): State<Arc<App>>) -> Response {
+    let audits = app.audits.as_ref();
+    json(&List {
+        minimum: audits.map(|audits| audits.minimum()),
+        audits: audits.map_or_else(Vec::new, |audits| audits.all()).into_iter().map(line).collect(),
+    })
+}
+
+/// The whole report of a model's newest version, as `audit.json` has it.
+async fn newest(State(app): State<Arc<App>>, target: Target) -> Result<Response, ServeError> {
+    let audits = app.audits.as_ref().map_or_else(Vec::new, |audits| audits.all());
+    let newest = audits.into_iter().rev().find(|((name, _), _)| *name == target.model);
+    let none = || ServeError::NotFound {
+        what: format!("there is no audit of a model `{}`", target.model),
+    };
+    newest.map(|(_, audited)| json(&audited.report)).ok_or_else(none)
+}
+
+fn line(((name, version), audited): ((String, u64), Arc<Audited>)) -> Line {
+    let report = &audited.report;
+    Line {
+        model_name: name,
+        model_version: version.to_string(),
+        passed: audited.passed,
+        at: audited.at.duration_since(UNIX_EPOCH).map_or(0, |at| at.as_secs()),
+        age_seconds: audited.age(),
+        seconds: audited.seconds,
+        n: report.n,
+        clean_accuracy: report.clean_accuracy,
+        robust_accuracy: report.robust_accuracy,
+        interval: report.interval,
+        threat: report.threat.clone(),
+        attacks: report.attacks.iter().map(|attack| attack.name.clone()).collect(),
+        warnings: report.warnings.clone(),
+    }
+}
