@@ -1,3 +1,4 @@
 //! The server's parts: so far what a model must pass before it is served.
 
+pub mod repository;
 pub mod screen;
