@@ -49,11 +49,15 @@ pub(super) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Result<Wanted, 
 
 /// What is asked for of the model `name`.
 pub(super) fn one(folder: &Path, name: &str) -> Result<Wanted, String> {
-    let path = folder.join(name);
-    if !is_name(name) || !path.is_dir() {
-        return Err(format!("`{}` has no folder of that name", folder.display()));
+    if has(folder, name) {
+        return model(&folder.join(name), name);
     }
-    model(&path, name)
+    Err(format!("`{}` has no folder of that name", folder.display()))
+}
+
+/// Whether there is a folder for the model `name`.
+pub(super) fn has(folder: &Path, name: &str) -> bool {
+    is_name(name) && folder.join(name).is_dir()
 }
 
 /// Letters, digits, `.`, `_` and `-`; no way out of the folder, nothing hidden.

@@ -36,8 +36,11 @@ pub struct Version {
 /// Where the models of a repository are served.
 pub trait Shelf {
     /// Opens a version, in the place of what is served under its name and number; if that fails,
-    /// what is served is served on. Says itself what was wrong.
-    fn load(&self, version: &Version);
+    /// what is served is served on.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    fn load(&self, version: &Version) -> Result<(), String>;
     /// Serves a version no more.
     fn forget(&self, name: &str, version: u64);
     /// The versions of a model that are served.
@@ -94,12 +97,16 @@ impl Repository {
     /// Opens the versions that are asked for of the model `name`, changed or not.
     ///
     /// # Errors
-    /// If there is no such model or its settings cannot be read.
+    /// If there is no such model, its settings cannot be read or one of the versions is not served.
     pub fn load(&mut self, name: &str, shelf: &dyn Shelf) -> Result<(), String> {
         let wanted = layout::one(&self.folder, name)?;
         self.seen.remove(name);
-        self.serve(name, &wanted.versions, (shelf, true));
-        Ok(())
+        self.serve(name, &wanted.versions, (shelf, true))
+    }
+
+    /// Whether there is a folder for the model `name`.
+    pub fn has(&self, name: &str) -> bool {
+        layout::has(&self.folder, name)
     }
 
     fn update(&mut self, shelf: &dyn Shelf, at_once: bool) -> std::io::Result<()> {
@@ -110,7 +117,8 @@ impl Repository {
             match wanted {
                 Ok(wanted) => {
                     self.complaints.remove(name);
-                    self.serve(name, &wanted.versions, (shelf, at_once));
+                    // The index of the shelf says what was wrong.
+                    let _ = self.serve(name, &wanted.versions, (shelf, at_once));
                 }
                 Err(why) => self.complain(name, why),
             }
@@ -132,7 +140,8 @@ impl Repository {
         name: &str,
         wanted: &BTreeMap<u64, Found>,
         (shelf, at_once): (&dyn Shelf, bool),
-    ) {
+    ) -> Result<(), String> {
+        let mut outcome = Ok(());
         let seen = self.seen.entry(name.to_owned()).or_default();
         for (&version, found) in wanted {
             let is_same = seen.get(&version).is_some_and(|seen| seen.print == found.print);
@@ -141,7 +150,8 @@ impl Repository {
             let is_due = !is_tried && (is_same || at_once);
             if is_due {
                 let path = found.path.clone();
-                shelf.load(&Version { name: name.to_owned(), version, path });
+                let loaded = shelf.load(&Version { name: name.to_owned(), version, path });
+                outcome = outcome.and(loaded);
             }
             let print = found.print.clone();
             seen.insert(version, Seen { print, is_tried: is_tried || is_due });
@@ -153,6 +163,7 @@ impl Repository {
             }
             seen.retain(|version, _| wanted.contains_key(version));
         }
+        outcome
     }
 
     /// Says what is wrong with a model, once.

@@ -13,13 +13,15 @@ struct Books {
 }
 
 impl Shelf for Books {
-    fn load(&self, version: &Version) {
+    fn load(&self, version: &Version) -> Result<(), String> {
         let key = (version.name.clone(), version.version);
         self.loads.borrow_mut().push(key.clone());
         let content = fs::read_to_string(&version.path).unwrap_or_default();
-        if content.starts_with("good") {
-            self.ready.borrow_mut().insert(key, content);
+        if !content.starts_with("good") {
+            return Err(content);
         }
+        self.ready.borrow_mut().insert(key, content);
+        Ok(())
     }
 
     fn forget(&self, name: &str, version: u64) {
@@ -153,6 +155,9 @@ fn a_model_is_loaded_when_it_is_asked_for() {
     place.put(&[("m/2/model.onnx", "good")]);
     place.repository.load("m", &place.books).unwrap();
     assert_eq!(place.state(), (vec![2], 2));
+    place.put(&[("m/3/model.onnx", "bad")]);
+    assert_eq!(place.repository.load("m", &place.books), Err("bad".to_owned()));
+    assert_eq!(place.state().0, [2]);
     for name in ["none", "..", ""] {
         assert!(place.repository.load(name, &place.books).is_err(), "{name}");
     }
