@@ -22,16 +22,7 @@ use std::path::{Path, PathBuf};
 
 use layout::{Fingerprint, Found};
 
-/// One version of a model, and where it lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// The model's name.
-    pub name: String,
-    /// The version's number.
-    pub version: u64,
-    /// The bundle or the `.onnx` file.
-    pub path: PathBuf,
-}
+use super::registry::{Registry, Source, in_one_line};
 
 /// Where the models of a repository are served.
 pub trait Shelf {
@@ -40,11 +31,25 @@ pub trait Shelf {
     ///
     /// # Errors
     /// Why it is not served.
-    fn load(&self, version: &Version) -> Result<(), String>;
+    fn load(&self, source: &Source) -> Result<(), String>;
     /// Serves a version no more.
     fn forget(&self, name: &str, version: u64);
     /// The versions of a model that are served.
     fn ready(&self, name: &str) -> Vec<u64>;
+}
+
+impl Shelf for Registry {
+    fn load(&self, source: &Source) -> Result<(), String> {
+        self.load(source).map(drop).map_err(|refused| in_one_line(&refused))
+    }
+
+    fn forget(&self, name: &str, version: u64) {
+        self.forget(name, version);
+    }
+
+    fn ready(&self, name: &str) -> Vec<u64> {
+        self.ready_versions(name)
+    }
 }
 
 /// A repository, with what has been made of it so far.
@@ -150,7 +155,7 @@ impl Repository {
             let is_due = !is_tried && (is_same || at_once);
             if is_due {
                 let path = found.path.clone();
-                let loaded = shelf.load(&Version { name: name.to_owned(), version, path });
+                let loaded = shelf.load(&Source { name: name.to_owned(), version, path });
                 outcome = outcome.and(loaded);
             }
             let print = found.print.clone();

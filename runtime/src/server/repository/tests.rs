@@ -13,7 +13,7 @@ struct Books {
 }
 
 impl Shelf for Books {
-    fn load(&self, version: &Version) -> Result<(), String> {
+    fn load(&self, version: &Source) -> Result<(), String> {
         let key = (version.name.clone(), version.version);
         self.loads.borrow_mut().push(key.clone());
         let content = fs::read_to_string(&version.path).unwrap_or_default();
