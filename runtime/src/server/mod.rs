@@ -16,6 +16,7 @@ mod metrics;
 mod openapi;
 mod pictures;
 mod registry;
+pub mod repository;
 mod schedule;
 pub mod screen;
 mod served;

@@ -6,6 +6,7 @@ mod door;
 mod operation;
 mod pictures;
 mod protocol;
+mod reload;
 mod repository;
 mod tls;
 
