@@ -17,6 +17,7 @@ mod metrics;
 mod openapi;
 mod pictures;
 mod registry;
+pub mod repository;
 mod schedule;
 pub mod screen;
 mod served;

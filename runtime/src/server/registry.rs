@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::ServeError;
+use super::gate::{Audits, Gate};
 use super::metrics::Metrics;
 use super::schedule::Schedule;
 use super::screen::{Screen, ScreenError};
@@ -44,6 +45,9 @@ pub enum Refused {
     /// It does not pass a condition.
     #[error("{0}")]
     Condition(String),
+    /// It cannot be had from the repository.
+    #[error("{0}")]
+    Repository(String),
     /// The system has no thread for it.
     #[error("cannot start a worker")]
     Thread(#[source] std::io::Error),
@@ -89,6 +93,7 @@ pub struct Registry {
     opening: Opening,
     screen: Option<Screen>,
     conditions: Vec<Box<dyn Condition>>,
+    audits: Option<Arc<Audits>>,
     metrics: Arc<Metrics>,
     /// One model is opened at a time.
     opening_now: Mutex<()>,
@@ -116,6 +121,7 @@ impl Registry {
             opening,
             screen: None,
             conditions: Vec::new(),
+            audits: None,
             metrics: Metrics::new(false),
             opening_now: Mutex::default(),
         }
@@ -132,6 +138,18 @@ impl Registry {
     pub fn with_condition(mut self, condition: Box<dyn Condition>) -> Self {
         self.conditions.push(condition);
         self
+    }
+
+    /// Lets a model in only if it passes `gate`, and shows what that found.
+    #[must_use]
+    pub fn with_gate(self, gate: &Arc<Gate>) -> Self {
+        let audits = Some(gate.audits());
+        Self { audits, ..self.with_condition(Box::new(Arc::clone(gate))) }
+    }
+
+    /// What the audit gate found, where there is one.
+    pub fn audits(&self) -> Option<&Audits> {
+        self.audits.as_deref()
     }
 
     /// Counts in `metrics`.
@@ -366,4 +384,47 @@ pub fn name_of(path: &Path) -> String {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name = stem.strip_suffix(".tar").unwrap_or(stem);
     if name.is_empty() { "model".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::small_models::{conv_net, linear_net};
+
+    /// Lets in what has convolutions.
+    struct Convolutions;
+
+    impl Condition for Convolutions {
+        fn check(&self, _: &Source, classifier: &Classifier) -> Result<(), Refused> {
+            let graph = classifier.model().proto().graph.as_ref().unwrap();
+            let has = graph.node.iter().any(|node| node.op_type() == "Conv");
+            if has { Ok(()) } else { Err(Refused::Condition("it has no convolutions".to_owned())) }
+        }
+    }
+
+    #[test]
+    fn a_model_that_meets_no_condition_leaves_the_old_one_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        conv_net(None).write(&path).unwrap();
+        let serving = Serving { threads: 1, batch: 2, queue: 4 };
+        let registry =
+            Registry::new(serving, Opening::default()).with_condition(Box::new(Convolutions));
+        let source = Source { name: "m".to_owned(), version: 3, path: path.clone() };
+        registry.announce(&source);
+        assert!(registry.is_ready().unwrap_err().contains("being loaded"));
+        let old = registry.load(&source).unwrap();
+        assert_eq!((registry.is_ready(), registry.ready_versions("m")), (Ok(()), vec![3]));
+        linear_net().write(&path).unwrap();
+        assert!(registry.reload("m").unwrap_err().to_string().contains("no convolutions"));
+        assert!(Arc::ptr_eq(&registry.find("m", None).unwrap(), &old));
+        // Where there is no old one, there is none to serve.
+        let other = Source { name: "other".to_owned(), ..source };
+        assert!(registry.load(&other).is_err());
+        assert!(registry.find("other", Some("3")).unwrap_err().to_string().contains("no convolu"));
+        assert!(registry.is_ready().unwrap_err().contains("`other` is not served"));
+        registry.forget("other", 3);
+        assert_eq!(registry.is_ready(), Ok(()));
+        registry.close();
+    }
 }

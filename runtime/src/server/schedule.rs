@@ -225,3 +225,91 @@ impl Drop for Queue {
         self.schedule.lock().lanes.remove(&self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+
+    use super::*;
+
+    fn job(n: usize) -> (Job, crate::server::ticket::Ticket) {
+        Job::new(Bytes::new(), n, Instant::now() + Duration::from_mins(1))
+    }
+
+    /// The sizes of the jobs of the next batch.
+    fn next(queue: &Queue, finished: bool) -> Vec<usize> {
+        let mut batch = Vec::new();
+        queue.next(finished.then_some(Duration::ZERO), &mut batch);
+        batch.iter().map(|job| job.n).collect()
+    }
+
+    #[test]
+    fn a_batch_is_what_waits_up_to_its_size() {
+        let queue = Schedule::new(1).queue(10, 4);
+        let mut tickets = Vec::new();
+        for n in [1, 2, 3, 9, 1] {
+            let (job, ticket) = job(n);
+            queue.submit(job).unwrap();
+            tickets.push(ticket);
+        }
+        assert_eq!(next(&queue, false), [1, 2]);
+        assert_eq!(next(&queue, true), [3]);
+        // What is larger than a batch goes alone.
+        assert_eq!(next(&queue, true), [9]);
+        queue.close();
+        assert_eq!(next(&queue, true), [1]);
+        assert!(next(&queue, true).is_empty());
+        assert_eq!(queue.submit(job(1).0), Err(Refusal::Closed));
+    }
+
+    #[test]
+    fn who_has_gone_makes_room() {
+        let queue = Schedule::new(1).queue(2, 4);
+        let (first, kept) = job(1);
+        let (second, gone) = job(1);
+        queue.submit(first).unwrap();
+        queue.submit(second).unwrap();
+        assert_eq!((queue.submit(job(1).0), queue.is_full()), (Err(Refusal::Full), true));
+        drop(gone);
+        let (third, waits) = job(3);
+        queue.submit(third).unwrap();
+        assert_eq!((next(&queue, false), queue.len()), (vec![1, 3], 0));
+        drop((kept, waits));
+    }
+
+    #[test]
+    fn the_model_that_has_computed_least_comes_next() {
+        let schedule = Schedule::new(1);
+        let [one, other] = [(); 2].map(|()| schedule.queue(10, 1));
+        let mut tickets = Vec::new();
+        let mut batch = Vec::new();
+        for _ in 0..2 {
+            let (job, ticket) = job(1);
+            one.submit(job).unwrap();
+            tickets.push(ticket);
+        }
+        one.next(None, &mut batch);
+        let (job, ticket) = job(1);
+        other.submit(job).unwrap();
+        tickets.push(ticket);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| next(&other, false).len());
+            while schedule.lock().lanes[&other.key].idle == 0 {
+                std::thread::yield_now();
+            }
+            // The core is free again: the other one's worker gets it, although this one asks first.
+            let again = scope.spawn(|| {
+                let mut batch = Vec::new();
+                one.next(Some(Duration::from_secs(1)), &mut batch);
+                batch.len()
+            });
+            assert_eq!(waiting.join().unwrap(), 1);
+            let state = schedule.lock();
+            assert_eq!((state.lanes[&one.key].jobs.len(), state.busy), (1, 1));
+            drop(state);
+            other.close();
+            assert!(next(&other, true).is_empty());
+            assert_eq!(again.join().unwrap(), 1);
+        });
+    }
+}

@@ -29,7 +29,7 @@ fn slow_net() -> Model {
     })
 }
 
-const ONE: [&str; 4] = ["--threads", "1", "--batch-size", "1"];
+const ONE: [&str; 5] = ["--trust-models", "--threads", "1", "--batch-size", "1"];
 
 fn images_run(serving: &Serving) -> u64 {
     let stats = serving.get("/v2/models/m/stats");

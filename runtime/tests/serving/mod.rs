@@ -7,6 +7,7 @@ mod gate;
 mod operation;
 mod pictures;
 mod protocol;
+mod reload;
 mod repository;
 mod tls;
 

@@ -68,7 +68,7 @@ fn a_model_that_cannot_be_served_keeps_the_server_from_being_ready() {
     fs::write(place.path("bad.onnx"), b"no model").unwrap();
     let serving = Serving::start(&place, &["m.onnx", "bad.onnx"]);
     let mut client = serving.client();
-    while !client.get("/v2/health/ready").error().contains("usable") {}
+    while !client.get("/v2/health/ready").error().contains("ONNX") {}
     let reply = client.get("/v2/health/ready");
     assert!(reply.error().contains("`bad` is not served"), "{}", reply.error());
     assert_eq!(client.post("/v2/models/bad/infer", b"{}").status, 503);

@@ -9,7 +9,7 @@ use axum::routing::get;
 use rift_models::artifact::{Interval, Threat};
 use serde::Serialize;
 
-use super::Audited;
+use super::{Audited, Audits};
 use crate::server::ServeError;
 use crate::server::app::{App, Route, Target};
 use crate::server::error::json;
@@ -45,16 +45,16 @@ pub(in crate::server) fn routes() -> Vec<Route> {
 }
 
 async fn list(State(app): State<Arc<App>>) -> Response {
-    let audits = app.audits.as_ref();
+    let audits = app.registry.audits();
     json(&List {
-        minimum: audits.map(|audits| audits.minimum()),
-        audits: audits.map_or_else(Vec::new, |audits| audits.all()).into_iter().map(line).collect(),
+        minimum: audits.map(Audits::minimum),
+        audits: audits.map_or_else(Vec::new, Audits::all).into_iter().map(line).collect(),
     })
 }
 
 /// The whole report of a model's newest version, as `audit.json` has it.
 async fn newest(State(app): State<Arc<App>>, target: Target) -> Result<Response, ServeError> {
-    let audits = app.audits.as_ref().map_or_else(Vec::new, |audits| audits.all());
+    let audits = app.registry.audits().map_or_else(Vec::new, Audits::all);
     let newest = audits.into_iter().rev().find(|((name, _), _)| *name == target.model);
     let none = || ServeError::NotFound {
         what: format!("there is no audit of a model `{}`", target.model),

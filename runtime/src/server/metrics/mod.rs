@@ -148,7 +148,7 @@ impl Metrics {
             let labels = [("model", listed.name.clone()), ("version", version), ("sha256", sha256)];
             self.info.get_or_create(&labels).set(1);
         }
-        self.audit.set(app.audits.as_deref());
+        self.audit.set(app.registry.audits());
         self.ready.set(i64::from(app.is_ready().is_ok()));
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.collection)?;
