@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 pub use app::App;
 pub use error::ServeError;
+#[doc(hidden)]
+pub use kserve::images_in;
 pub use limits::Limits;
 pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of};
 pub use served::{Served, Serving};
