@@ -23,9 +23,12 @@ test: setup ## every test; what is skipped is counted and named
 
 check: setup ## formatting, lints, documentation, dependency walls, layout
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	python3 tests/house/walls.py
 	python3 tests/house/layout.py
 	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+	cargo clippy --quiet --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target \
+	    --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
 
 bench: build ## images per second beside PyTorch; CHECKPOINT=… BUNDLE=… DATA=…: attacks too

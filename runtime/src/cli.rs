@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use rift_models::artifact::Reading;
+use rift_runtime::server::screen;
 use rift_runtime::session::{Engine, Precision, PrecisionError, Provider, SessionOptions};
 
 use crate::commands::{Answer, audit, bench, classify, gradient, info};
@@ -31,6 +32,9 @@ pub(crate) struct Global {
     /// ONNX Runtime's shared library; looked for where `make setup` puts it if not given
     #[arg(long, value_name = "PATH", env = "RIFT_ONNXRUNTIME", global = true)]
     pub(crate) onnxruntime: Option<PathBuf>,
+    /// Before a model is opened here, look at the file and try it in a process that can reach nothing
+    #[arg(long, env = "RIFT_SCREEN", global = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) screen: bool,
     /// Show no progress
     #[arg(long, env = "RIFT_QUIET", global = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) quiet: bool,
@@ -50,6 +54,9 @@ enum Command {
     Gradient(gradient::GradientArgs),
     /// Measure how fast a model runs on this machine
     Bench(bench::BenchArgs),
+    /// The process in which `--screen` tries a model
+    #[command(name = screen::COMMAND, hide = true)]
+    ScreenChild,
 }
 
 /// Where sessions compute.
@@ -196,6 +203,10 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
         Command::AuditMerge(args) => audit::merge::run(args, out),
         Command::Gradient(args) => gradient::run(args, global, out),
         Command::Bench(args) => bench::run(args, global, out),
+        Command::ScreenChild => {
+            screen::serve(io::stdin().lock(), out)?;
+            Ok(Answer::Yes)
+        }
     }
 }
 

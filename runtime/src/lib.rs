@@ -1,11 +1,13 @@
 //! Serves ONNX classifiers and attacks the very file that it serves.
 //!
 //! [`session`] opens models on ONNX Runtime, [`autodiff`] extends them by their own gradient,
-//! [`attack`] follows it, and [`audit`] says how the model fared.
+//! [`attack`] follows it, and [`audit`] says how the model fared; [`server`] holds what stands between
+//! a stranger's file and all of these.
 
 pub mod attack;
 pub mod audit;
 pub mod autodiff;
+pub mod server;
 pub mod session;
 
 #[cfg(test)]

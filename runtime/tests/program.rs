@@ -4,9 +4,12 @@
 mod bad_input;
 mod engines;
 mod formats;
+mod hostile_models;
 mod inputs;
 mod long_runs;
+mod mutations;
 mod scale;
+mod screening;
 mod small_models;
 
 use std::fs;

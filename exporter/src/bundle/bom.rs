@@ -171,11 +171,10 @@ fn properties(properties: &[(&str, &str)]) -> Value {
     properties.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
-/// A UUID of a digest: RFC 9562, version 8.
+/// A UUID of a digest: RFC 9562, version 8, with digits of the digest between those that are given.
 fn uuid(digest: &Digest) -> String {
-    let mut bytes = digest.bytes();
-    bytes[6] = bytes[6] & 0x0f | 0x80;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    let hex = digest.hex();
+    let [one, two, three, four, five] =
+        [&hex[..8], &hex[8..12], &hex[12..15], &hex[15..18], &hex[18..30]];
+    format!("{one}-{two}-8{three}-8{four}-{five}")
 }

@@ -45,6 +45,9 @@ pub const NAMES: [&str; 8] = [
     "wrn34-10",
 ];
 
+/// The most classes, and the most numbers in an image: a file that names more is not meant.
+const MOST: [usize; 2] = [1 << 20, 1 << 28];
+
 /// An architecture that cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchError {
@@ -71,6 +74,16 @@ pub enum ArchError {
         "expected at least 1 class and an image of at least 1 pixel, found {classes} classes and input {input:?}"
     )]
     Empty {
+        /// Classes.
+        classes: usize,
+        /// Channels, height, width.
+        input: [usize; 3],
+    },
+    /// More classes or larger images than any network has.
+    #[error(
+        "expected at most {} classes and an image of at most {} numbers, found {classes} classes and input {input:?}", MOST[0], MOST[1]
+    )]
+    TooLarge {
         /// Classes.
         classes: usize,
         /// Channels, height, width.
@@ -150,9 +163,13 @@ impl ArchSpec {
     }
 
     fn validate(&self) -> Result<(), ArchError> {
-        let [channels, height, width] = self.input;
-        if self.classes == 0 || channels * height * width == 0 {
-            return Err(ArchError::Empty { classes: self.classes, input: self.input });
+        let (channels, classes, input) = (self.input[0], self.classes, self.input);
+        let numbers = input.iter().try_fold(1usize, |product, d| product.checked_mul(*d));
+        if classes > MOST[0] || numbers.is_none_or(|numbers| numbers > MOST[1]) {
+            return Err(ArchError::TooLarge { classes, input });
+        }
+        if classes == 0 || numbers == Some(0) {
+            return Err(ArchError::Empty { classes, input });
         }
         let finite = self.mean.iter().all(|m| m.is_finite());
         let positive = self.std.iter().all(|s| s.is_finite() && *s > 0.0);
@@ -189,6 +206,17 @@ mod tests {
         ] {
             let graph = ArchSpec::new(name, [3, 32, 32], 10).build().unwrap();
             assert_eq!(graph.parameter_count(), count, "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_nobody_means_are_refused() {
+        let huge = usize::MAX / 2;
+        for (input, classes) in
+            [([3, huge, huge], 10), ([3, 1 << 20, 1 << 20], 10), ([3, 32, 32], huge)]
+        {
+            let error = ArchSpec::new("resnet8", input, classes).build().unwrap_err();
+            assert!(matches!(error, ArchError::TooLarge { .. }), "{error}");
         }
     }
 

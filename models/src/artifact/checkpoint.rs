@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::tensors::{self, TensorFileError, TensorMap};
+use super::tensors::{self, TensorFile, TensorFileError, TensorMap};
 use super::{ApplyError, Digest, Lineage, apply};
 use crate::arch::{ArchError, ArchSpec, Graph};
 use crate::threat::AttackSpec;
@@ -110,8 +110,19 @@ impl Checkpoint {
     /// # Errors
     /// If the file is not a checkpoint or does not fit the architecture that it names.
     pub fn read(path: &Path) -> Result<(Self, Graph, Digest), CheckpointError> {
+        Self::of_file(path, tensors::read(path)?)
+    }
+
+    /// As [`read`](Self::read), of a file's content; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, Graph, Digest), CheckpointError> {
+        Self::of_file(path, tensors::parse(path, bytes)?)
+    }
+
+    fn of_file(path: &Path, file: TensorFile) -> Result<(Self, Graph, Digest), CheckpointError> {
         let name = || path.display().to_string();
-        let file = tensors::read(path)?;
         let text =
             file.metadata.get(KEY).ok_or_else(|| CheckpointError::Foreign { path: name() })?;
         let meta: CheckpointMeta = serde_json::from_str(text)

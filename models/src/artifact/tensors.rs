@@ -86,13 +86,30 @@ pub fn read_where(
     path: &Path,
     keep: impl Fn(&str) -> bool,
 ) -> Result<(TensorFile, Vec<String>), TensorFileError> {
+    let bytes = std::fs::read(path).map_err(|source| {
+        let path = path.display().to_string();
+        TensorFileError::Read { path, source }
+    })?;
+    parse_where((path, &bytes), keep)
+}
+
+/// As [`read`], of a file's content; `path` names it in errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<TensorFile, TensorFileError> {
+    Ok(parse_where((path, bytes), |_| true)?.0)
+}
+
+fn parse_where(
+    (path, bytes): (&Path, &[u8]),
+    keep: impl Fn(&str) -> bool,
+) -> Result<(TensorFile, Vec<String>), TensorFileError> {
     let name = || path.display().to_string();
-    let bytes =
-        std::fs::read(path).map_err(|source| TensorFileError::Read { path: name(), source })?;
     let format = |source| TensorFileError::Format { path: name(), source };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    let file = SafeTensors::deserialize(&bytes).map_err(format)?;
+    let file = SafeTensors::deserialize(bytes).map_err(format)?;
     let mut tensors = BTreeMap::new();
     let mut others = Vec::new();
     for (tensor, view) in file.iter() {
@@ -115,7 +132,7 @@ pub fn read_where(
         }
     }
     others.sort();
-    Ok((TensorFile { tensors, metadata, digest: Digest::of_bytes(&bytes) }, others))
+    Ok((TensorFile { tensors, metadata, digest: Digest::of_bytes(bytes) }, others))
 }
 
 fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {

@@ -95,6 +95,21 @@ pub struct Model {
     opset: i64,
 }
 
+/// Decodes a file's content without a look at what it says, for whoever wants to name all that is
+/// wrong with it; [`Model::from_proto`] checks it.
+///
+/// # Errors
+/// If there are too many bytes or they are no protobuf message.
+pub fn decode(bytes: &[u8]) -> Result<ModelProto, OnnxError> {
+    let limit = |what, found: usize, limit: u64| match found as u64 {
+        found if found > limit => Err(OnnxError::TooLarge { what, found, limit }),
+        _ => Ok(()),
+    };
+    limit("a file", bytes.len(), MAX_BYTES)?;
+    limit("a graph's description", wire::structure(bytes), wire::MAX_STRUCTURE as u64)?;
+    ModelProto::decode(bytes).map_err(OnnxError::Decode)
+}
+
 impl Model {
     /// Reads a model from a file.
     ///
@@ -117,13 +132,7 @@ impl Model {
     /// # Errors
     /// If it holds no model that can be used.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, OnnxError> {
-        let limit = |what, found: usize, limit: u64| match found as u64 {
-            found if found > limit => Err(OnnxError::TooLarge { what, found, limit }),
-            _ => Ok(()),
-        };
-        limit("a file", bytes.len(), MAX_BYTES)?;
-        limit("a graph's description", wire::structure(bytes), wire::MAX_STRUCTURE as u64)?;
-        Self::from_proto(ModelProto::decode(bytes).map_err(OnnxError::Decode)?)
+        Self::from_proto(decode(bytes)?)
     }
 
     /// Checks a decoded model.

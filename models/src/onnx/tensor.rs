@@ -118,7 +118,10 @@ pub fn type_name(tensor: &TensorProto) -> String {
 }
 
 /// Checks that a tensor lies in the file and has the numbers that its shape asks for.
-pub(super) fn check(tensor: &TensorProto) -> Result<(), TensorError> {
+///
+/// # Errors
+/// If it does not.
+pub fn check(tensor: &TensorProto) -> Result<(), TensorError> {
     let outside = tensor.data_location == Some(DataLocation::External as i32);
     if outside || !tensor.external_data.is_empty() {
         return Err(wrong(tensor, "lies in another file, expected all data in the model".into()));

@@ -27,6 +27,19 @@ impl Message {
         }
     }
 
+    /// What it is called, and the fields that it has in the version of the format that is read.
+    fn fields(self) -> (&'static str, &'static [u64]) {
+        match self {
+            Self::Model => ("the model", &[1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26]),
+            Self::Graph => ("the graph", &[1, 2, 5, 10, 11, 12, 13, 14, 15, 16]),
+            Self::Node => ("a node", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+            Self::Attribute => {
+                ("an attribute", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 20, 21, 22, 23])
+            }
+            Self::Tensor => ("a tensor", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16]),
+        }
+    }
+
     /// Whether `field` holds a tensor's numbers: `float_data`, `int32_data`, `int64_data`,
     /// `raw_data`, `double_data`, `uint64_data`.
     fn is_numbers(self, field: u64) -> bool {
@@ -43,34 +56,57 @@ pub(super) fn structure(bytes: &[u8]) -> usize {
 
 fn numbers(mut bytes: &[u8], message: Message) -> usize {
     let mut sum = 0;
-    while let Some(key) = varint(&mut bytes) {
-        let field = key >> 3;
-        let length = match key & 7 {
-            0 => {
-                if varint(&mut bytes).is_none() {
-                    return sum;
-                }
-                0
-            }
-            1 => 8,
-            2 => match varint(&mut bytes).map(usize::try_from) {
-                Some(Ok(length)) => length,
-                _ => return sum,
-            },
-            5 => 4,
-            _ => return sum,
-        };
-        let Some((content, rest)) = bytes.split_at_checked(length) else { return sum };
-        bytes = rest;
-        if key & 7 == 2 {
-            if let Some(inner) = message.inside(field) {
-                sum += numbers(content, inner);
-            } else if message.is_numbers(field) {
-                sum += length;
-            }
+    while let Some((field, content)) = next(&mut bytes) {
+        let Some(content) = content else { continue };
+        if let Some(inner) = message.inside(field) {
+            sum += numbers(content, inner);
+        } else if message.is_numbers(field) {
+            sum += content.len();
         }
     }
     sum
+}
+
+/// The first field of an encoded model that this version of the format does not have, as
+/// `field 77 of a node`.
+///
+/// The decoder skips such fields, and another program's need not: what it reads there was checked by
+/// nobody.
+pub fn unknown_field(bytes: &[u8]) -> Option<String> {
+    unknown(bytes, Message::Model)
+}
+
+fn unknown(mut bytes: &[u8], message: Message) -> Option<String> {
+    while let Some((field, content)) = next(&mut bytes) {
+        let (name, fields) = message.fields();
+        if !fields.contains(&field) {
+            return Some(format!("field {field} of {name}"));
+        }
+        let inner = content.and_then(|content| Some((content, message.inside(field)?)));
+        if let Some(found) = inner.and_then(|(content, inner)| unknown(content, inner)) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// The next field's number and, where its length is written before it, its content; `None` at the
+/// end and where the encoding is broken.
+fn next<'b>(bytes: &mut &'b [u8]) -> Option<(u64, Option<&'b [u8]>)> {
+    let key = varint(bytes)?;
+    let length = match key & 7 {
+        0 => {
+            varint(bytes)?;
+            0
+        }
+        1 => 8,
+        2 => usize::try_from(varint(bytes)?).ok()?,
+        5 => 4,
+        _ => return None,
+    };
+    let (content, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    Some((key >> 3, (key & 7 == 2).then_some(content)))
 }
 
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
@@ -101,6 +137,21 @@ mod tests {
         let graph = GraphProto { node: vec![NodeProto::default(); 500], ..Default::default() };
         let model = ModelProto { graph: Some(graph), ..Default::default() };
         assert!(structure(&model.encode_to_vec()) > 1000);
+    }
+
+    #[test]
+    fn fields_of_no_version_are_named() {
+        let node = NodeProto { op_type: Some("Relu".into()), ..Default::default() };
+        let mut node = node.encode_to_vec();
+        prost::encoding::int64::encode(77, &5, &mut node);
+        let mut graph = Vec::new();
+        prost::encoding::bytes::encode(1, &node, &mut graph);
+        let mut model = Vec::new();
+        prost::encoding::bytes::encode(7, &graph, &mut model);
+        assert!(ModelProto::decode(&model[..]).is_ok());
+        assert_eq!(unknown_field(&model).as_deref(), Some("field 77 of a node"));
+        let known = ModelProto::decode(&model[..]).unwrap().encode_to_vec();
+        assert_eq!(unknown_field(&known), None);
     }
 
     #[test]

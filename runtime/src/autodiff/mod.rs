@@ -33,5 +33,5 @@ pub use error::{AutodiffError, Unsupported};
 pub use form::Form;
 pub use head::Head;
 pub use interface::{Interface, Layout, Logits};
-pub use registry::operators;
+pub use registry::{has_rule, operators};
 pub use support::{support, support_at};

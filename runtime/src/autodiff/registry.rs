@@ -24,6 +24,11 @@ pub fn operators() -> Vec<&'static str> {
     names
 }
 
+/// Whether gradients flow through the operator `name` of ONNX's default domain.
+pub fn has_rule(name: &str) -> bool {
+    all().any(|rule| rule.op == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

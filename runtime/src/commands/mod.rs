@@ -8,9 +8,11 @@ pub(crate) mod info;
 mod output;
 mod picture;
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::ensure;
+use rift_runtime::server::screen::{Limits, Screen};
 use rift_runtime::session::{Classifier, Opening, library};
 
 use crate::cli::{Global, ReadingArgs};
@@ -43,7 +45,16 @@ fn open_with(model: &Path, opening: &Opening, global: &Global) -> anyhow::Result
         let provider = opening.engine.provider();
         library::load_for(global.onnxruntime.as_deref(), provider)?;
     }
-    let classifier = Classifier::open_with(model, opening)?;
+    let classifier = if global.screen && model.exists() {
+        let screen = Screen::new(Limits::default()).measuring();
+        let (classifier, record) = screen.open(model, opening)?;
+        if !global.quiet {
+            writeln!(std::io::stderr(), "screen      {record}")?;
+        }
+        classifier
+    } else {
+        Classifier::open_with(model, opening)?
+    };
     if let Some([height, width]) = opening.reading.size {
         let [_, h, w] = classifier.input();
         ensure!(

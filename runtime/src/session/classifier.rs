@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ort::session::Session;
-use rift_models::artifact::{Bundle, Digest, Reading, archive};
+use rift_models::artifact::{Bundle, Digest, Reading};
 use rift_models::onnx::Model;
 
+use super::file::ModelFile;
 use super::intake::Intake;
 use super::options::build_plain;
 use super::signature::Signature;
@@ -81,13 +82,15 @@ impl Classifier {
     /// As [`open`](Self::open), if the reading does not fit the model or the engine's provider cannot
     /// be had.
     pub fn open_with(path: &Path, opening: &Opening) -> Result<Self, SessionError> {
-        let is_bundle = path.is_dir() || archive::is_archive(path);
-        let bundle = if is_bundle { Some(Bundle::open(path)?) } else { None };
-        let file = bundle.as_ref().map_or_else(|| path.to_owned(), Bundle::model);
-        let name = || path.display().to_string();
-        let bytes =
-            std::fs::read(&file).map_err(|source| SessionError::Read { path: name(), source })?;
-        Self::of(path, (bytes, bundle), opening)
+        Self::of_file(ModelFile::read(path)?, opening)
+    }
+
+    /// As [`open_with`](Self::open_with), of what was read before.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn of_file(file: ModelFile, opening: &Opening) -> Result<Self, SessionError> {
+        Self::of(&file.path, (file.bytes, file.bundle), opening)
     }
 
     /// Opens the content of a bare `.onnx` file, on the disk or not yet; `path` names it in errors.
@@ -95,7 +98,7 @@ impl Classifier {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, SessionError> {
-        Self::of(path, (bytes, None), &Opening::default())
+        Self::of_file(ModelFile::bare(path, bytes), &Opening::default())
     }
 
     fn of(

@@ -109,6 +109,13 @@ pub fn load(explicit: Option<&Path>) -> Result<&'static Library, LibraryError> {
     load_for(explicit, Provider::Cpu)
 }
 
+static LIBRARY: OnceLock<Library> = OnceLock::new();
+
+/// The library, if it has been loaded.
+pub fn loaded() -> Option<&'static Library> {
+    LIBRARY.get()
+}
+
 /// As [`load`]; for a provider with a library of its own, the folder that `make setup-…` puts it in
 /// is looked at first: `.openvino`, in the working directory and the other folders that [`load`]
 /// looks at.
@@ -119,7 +126,6 @@ pub fn load_for(
     explicit: Option<&Path>,
     provider: Provider,
 ) -> Result<&'static Library, LibraryError> {
-    static LIBRARY: OnceLock<Library> = OnceLock::new();
     static LOADING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = LIBRARY.get() {

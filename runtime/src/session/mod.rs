@@ -3,6 +3,7 @@
 
 pub mod ahead;
 mod classifier;
+mod file;
 mod intake;
 pub mod library;
 mod observe;
@@ -16,6 +17,7 @@ pub mod trace;
 mod worker;
 
 pub use classifier::{Classifier, Opening, Precaution};
+pub use file::ModelFile;
 pub use library::{Library, LibraryError};
 pub use observe::Observer;
 pub use options::{BuildError, SessionOptions, build};

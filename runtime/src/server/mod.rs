@@ -1,0 +1,3 @@
+//! The server's parts: so far what a model must pass before it is served.
+
+pub mod screen;

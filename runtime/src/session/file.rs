@@ -1,0 +1,51 @@
+//! A model's file, read once.
+
+use std::path::{Path, PathBuf};
+
+use rift_models::artifact::{Bundle, BundleError, Digest, archive};
+
+use super::SessionError;
+
+/// A model's file in memory: who checks these bytes and opens them, opens what was checked, whatever
+/// happens to the file meanwhile.
+#[derive(Debug)]
+pub struct ModelFile {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    pub(super) bundle: Option<Bundle>,
+}
+
+impl ModelFile {
+    /// Reads a bundle, a folder or a `.tar.zst` archive, whose files are held against its card, or a
+    /// bare `.onnx` file.
+    ///
+    /// # Errors
+    /// If there is no model or it is not what its card says.
+    pub fn read(path: &Path) -> Result<Self, SessionError> {
+        let is_bundle = path.is_dir() || archive::is_archive(path);
+        let bundle = if is_bundle { Some(Bundle::open(path)?) } else { None };
+        let file = bundle.as_ref().map_or_else(|| path.to_owned(), Bundle::model);
+        let name = || path.display().to_string();
+        let bytes =
+            std::fs::read(&file).map_err(|source| SessionError::Read { path: name(), source })?;
+        if let Some(bundle) = &bundle {
+            // It may have been replaced since the bundle was held against its card.
+            let (expected, found) = (bundle.card.model.clone(), Digest::of_bytes(&bytes));
+            if found != expected {
+                let path = file.display().to_string();
+                return Err(BundleError::Changed { path, expected, found }.into());
+            }
+        }
+        Ok(Self { path: path.to_owned(), bytes, bundle })
+    }
+
+    /// The content of a bare `.onnx` file; `path` names it in errors.
+    pub fn bare(path: &Path, bytes: Vec<u8>) -> Self {
+        Self { path: path.to_owned(), bytes, bundle: None }
+    }
+
+    /// The ONNX file's content.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
