@@ -56,15 +56,7 @@ pub(crate) fn write(run: &Run) -> AuditReport {
             checkpoint: Some(run.digest.clone()),
         },
         twin: None,
-        runtime: RuntimeIdentity {
-            program: "rift-runtime 0.1.0".to_owned(),
-            onnxruntime: "1.31.1".to_owned(),
-            provider: "CPUExecutionProvider".to_owned(),
-            library: None,
-            steering: None,
-            instruction_set: Vec::new(),
-            seed: 0,
-        },
+        runtime: runtime(),
         request: None,
         shard: None,
         certified: None,
@@ -73,6 +65,18 @@ pub(crate) fn write(run: &Run) -> AuditReport {
     };
     atomic::write_json(&run.path("audit.json"), &report).unwrap();
     report
+}
+
+fn runtime() -> RuntimeIdentity {
+    RuntimeIdentity {
+        program: "rift-runtime 0.1.0".to_owned(),
+        onnxruntime: "1.31.1".to_owned(),
+        provider: "CPUExecutionProvider".to_owned(),
+        library: None,
+        steering: None,
+        instruction_set: Vec::new(),
+        seed: 0,
+    }
 }
 
 fn attested() -> Run {

@@ -16,7 +16,7 @@ const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 fn python(run: &Run, arguments: &[&str]) -> Option<Finished> {
     let python = Path::new(TOP).join(".peers-evidence/bin/python");
     if !python.is_file() {
-        eprintln!("skipped: no `.peers-evidence`, which tests/peers/setup-evidence.sh makes");
+        rift_tests::skipped("no `.peers-evidence`, which tests/peers/setup-evidence.sh makes");
         return None;
     }
     Some(Finished::of(Command::new(python).current_dir(run.path("")).args(arguments)))

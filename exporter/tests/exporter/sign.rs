@@ -174,7 +174,7 @@ fn a_key_of_openssl_signs() {
         command.current_dir(run.path("")).args(arguments).output().is_ok_and(|o| o.status.success())
     };
     if !openssl(&["version"]) {
-        eprintln!("skipped: there is no `openssl`");
+        rift_tests::skipped("there is no `openssl`");
         return;
     }
     let curve = ["ecparam", "-name", "prime256v1", "-genkey", "-out", "rift.key"];
