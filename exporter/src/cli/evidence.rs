@@ -45,13 +45,13 @@ pub struct Attest {
 #[derive(Debug, Args)]
 pub struct VerifySignature {
     /// What was signed: a bundle's folder or archive, an audit's report, or a statement itself.
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "SIGNED")]
     pub what: PathBuf,
     /// The public key in PEM.
     #[arg(long, value_name = "FILE", env = "RIFT_KEY")]
     pub key: PathBuf,
-    /// The signature [default: where `sign` and `attest` put it]. With a bundle and a signed audit: whether
-    /// the audit is of this model.
+    /// The signature [default: where `sign` and `attest` put it]. With a bundle and a signed audit:
+    /// whether the audit is of this model.
     #[arg(long, value_name = "FILE", env = "RIFT_SIGNATURE")]
     pub signature: Option<PathBuf>,
 }

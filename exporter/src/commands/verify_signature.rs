@@ -26,19 +26,24 @@ fn verify(settings: &VerifySignature) -> anyhow::Result<String> {
     let key = PublicKey::read(&settings.key)?;
     ensure!(settings.what.exists(), "cannot read `{}`: it is not there", settings.what.display());
     let signed = Signed::find(&settings.what, settings.signature.as_deref())?;
+    ensure!(
+        signed.signature.exists(),
+        "there is no signature `{}`: `sign` or `attest` writes it, `--signature` names another",
+        signed.signature.display()
+    );
     // An archive beside its signature is not unpacked before the signature holds.
     let statement = Envelope::read(&signed.signature)?.verify(&key, &signed.signature)?;
-    let covers = if statement.predicate_type == attestation::PREDICATE_TYPE {
+    let (verb, object) = if statement.predicate_type == attestation::PREDICATE_TYPE {
         signed.hold_audit(&statement)?;
-        attestation::summary(&statement).unwrap_or_default()
+        ("states", attestation::summary(&statement).unwrap_or_default())
     } else {
-        signed.hold_files(&statement)?
+        ("covers", signed.hold_files(&statement)?)
     };
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "signature {}", signed.name());
     let _ = writeln!(text, "key       {}", &key.hint()[..12]);
-    let _ = writeln!(text, "covers    {covers}\nthe signature holds");
+    let _ = writeln!(text, "{verb}    {object}\nthe signature holds");
     Ok(text)
 }
 

@@ -174,5 +174,5 @@ fn bad_input_is_one_line() {
     std::fs::write(&statement, good.replacen("\"payload\": \"e", "\"payload\": \"f", 1)).unwrap();
     verify(&run, &["audit.intoto.json"]).fails(1, &["the key did not sign these bytes"]);
     std::fs::remove_file(&statement).unwrap();
-    verify(&run, &["audit.json"]).fails(2, &["cannot read `audit.intoto.json`"]);
+    verify(&run, &["audit.json"]).fails(2, &["there is no signature `audit.intoto.json`"]);
 }

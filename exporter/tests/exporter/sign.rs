@@ -111,7 +111,7 @@ fn wrong_keys_and_files_that_are_none() {
     std::fs::write(&signature, &good[..good.len() / 2]).unwrap();
     verify(&run, "bundle").fails(2, &["`bundle/model.sig` is not a usable signature"]);
     std::fs::remove_file(&signature).unwrap();
-    verify(&run, "bundle").fails(2, &["cannot read `bundle/model.sig`"]);
+    verify(&run, "bundle").fails(2, &["there is no signature `bundle/model.sig`", "`--signature`"]);
 }
 
 #[test]

@@ -231,3 +231,71 @@ fn model_name(path: &Path) -> Result<String, SignatureError> {
     let name = full.file_name().map_or_else(|| ALONE.into(), |name| name.to_string_lossy());
     Ok(name.into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with a model and what may be left out.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        for name in [Bundle::MODEL, "a/b/c", "a-b", ".gitignore", Bundle::SIGNATURE] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        folder
+    }
+
+    fn refusal(path: &Path, statement: &Statement) -> String {
+        compare(path, statement, &path.join(Bundle::SIGNATURE)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_file_is_listed_in_the_order_of_paths() {
+        let folder = folder();
+        let statement = describe(folder.path(), Path::new("elsewhere.sig")).unwrap();
+        let listed = statement.predicate["resources"].as_array().unwrap();
+        let names: Vec<&str> = listed.iter().map(|file| file["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a/b/c", "a-b", "model.onnx"]);
+        let signature = folder.path().join(Bundle::SIGNATURE);
+        assert_eq!(compare(folder.path(), &statement, &signature).unwrap(), 3);
+        fs::write(folder.path().join("a/b/c"), "d").unwrap();
+        fs::rename(folder.path().join("a-b"), folder.path().join("a-c")).unwrap();
+        let why = "`a/b/c` was changed, `a-b` is missing, `a-c` is not signed";
+        assert!(refusal(folder.path(), &statement).ends_with(why));
+    }
+
+    #[test]
+    fn a_signature_that_leaves_the_model_out_does_not_hold() {
+        let folder = folder();
+        let mut statement = describe(folder.path(), Path::new("elsewhere.sig")).unwrap();
+        let listed = statement.predicate["resources"].as_array_mut().unwrap();
+        listed.retain(|file| file["name"] != Bundle::MODEL);
+        let mut all = DigestBuilder::default();
+        for name in ["a/b/c", "a-b"] {
+            all.update(&Digest::of_bytes(name.as_bytes()).bytes());
+        }
+        statement.subject = vec![Resource::new("m", &all.finish())];
+        statement.predicate["serialization"]["ignore_paths"] = json!([Bundle::MODEL, ".", ""]);
+        assert!(refusal(folder.path(), &statement).contains("`model.onnx` is not signed"));
+    }
+
+    #[test]
+    fn statements_that_contradict_themselves_are_refused() {
+        let folder = folder();
+        let good = describe(folder.path(), Path::new("elsewhere.sig")).unwrap();
+        let changed = |change: &dyn Fn(&mut Statement)| {
+            let mut statement = good.clone();
+            change(&mut statement);
+            refusal(folder.path(), &statement)
+        };
+        let why = changed(&|statement| statement.subject.clear());
+        assert!(why.contains("expected the digest of all files"), "{why}");
+        let why = changed(&|s| s.predicate["resources"][1] = s.predicate["resources"][0].clone());
+        assert!(why.contains("found `a/b/c` twice"), "{why}");
+        let why = changed(&|s| s.predicate["serialization"]["hash_type"] = json!("blake3"));
+        assert!(why.contains("expected files with their sha256"), "{why}");
+        let why = changed(&|statement| statement.predicate_type = "other".to_owned());
+        assert!(why.contains("found `other`"), "{why}");
+    }
+}
