@@ -11,7 +11,7 @@ use rift_models::artifact::Reading;
 use rift_runtime::server::screen;
 use rift_runtime::session::{Engine, Precision, PrecisionError, Provider, SessionOptions};
 
-use crate::commands::{Answer, audit, bench, classify, gradient, info};
+use crate::commands::{Answer, audit, bench, classify, gradient, info, serve};
 
 /// Serves ONNX classifiers and attacks the very file that it serves.
 ///
@@ -54,6 +54,8 @@ enum Command {
     Gradient(gradient::GradientArgs),
     /// Measure how fast a model runs on this machine
     Bench(bench::BenchArgs),
+    /// Answer requests: the Open Inference Protocol over HTTP
+    Serve(Box<serve::ServeArgs>),
     /// The process in which `--screen` tries a model
     #[command(name = screen::COMMAND, hide = true)]
     ScreenChild,
@@ -203,6 +205,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
         Command::AuditMerge(args) => audit::merge::run(args, out),
         Command::Gradient(args) => gradient::run(args, global, out),
         Command::Bench(args) => bench::run(args, global, out),
+        Command::Serve(args) => serve::run(args, global, out),
         Command::ScreenChild => {
             screen::serve(io::stdin().lock(), out)?;
             Ok(Answer::Yes)

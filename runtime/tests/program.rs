@@ -10,6 +10,7 @@ mod long_runs;
 mod mutations;
 mod scale;
 mod screening;
+mod serving;
 mod small_models;
 
 use std::fs;

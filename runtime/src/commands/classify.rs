@@ -3,14 +3,16 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
-use ndarray::{Array4, ArrayView1, Axis};
+use ndarray::{Array4, Axis};
 use rift_models::artifact::{Digest, atomic};
-use rift_runtime::attack::oracle::is_distribution;
-use rift_runtime::session::{Classifier, Pool};
+use rift_runtime::picture;
+use rift_runtime::prediction::{Prediction, rank};
+use rift_runtime::session::Pool;
 use serde::Serialize;
 
-use super::{Answer, open, output, picture};
+use super::{Answer, open, output};
 use crate::cli::{Global, ReadingArgs, Spread, at_least_one};
 
 /// The arguments of `classify`.
@@ -47,14 +49,6 @@ struct Picture {
     predictions: Vec<Prediction>,
 }
 
-#[derive(Serialize)]
-struct Prediction {
-    class: usize,
-    name: String,
-    logit: f32,
-    probability: f64,
-}
-
 /// Classifies pictures.
 pub(crate) fn run(
     args: &ClassifyArgs,
@@ -68,7 +62,9 @@ pub(crate) fn run(
     let [c, h, w] = classifier.input();
     let mut pixels = Array4::zeros((args.images.len(), c, h, w));
     for (path, mut image) in args.images.iter().zip(pixels.outer_iter_mut()) {
-        image.assign(&picture::read(path, classifier.input())?);
+        let pixels = picture::read(path, classifier.input())
+            .with_context(|| format!("cannot read `{}`", path.display()))?;
+        image.assign(&pixels);
     }
     let mut pool = Pool::new(&classifier, &args.spread.options(), pixels.len_of(Axis(0)))?;
     let logits = pool.logits(&pixels.view())?;
@@ -92,25 +88,4 @@ pub(crate) fn run(
         }
     }
     Ok(Answer::Yes)
-}
-
-/// All classes, the likeliest first.
-fn rank(classifier: &Classifier, logits: &ArrayView1<f32>) -> Vec<Prediction> {
-    // A model that ends in softmax has done it already.
-    let is_done = is_distribution(logits);
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-    let weight = |l: &f32| if is_done { f64::from(*l) } else { f64::from(l - largest).exp() };
-    let weights: Vec<f64> = logits.iter().map(weight).collect();
-    let total: f64 = weights.iter().sum();
-    let mut ranked: Vec<Prediction> = (0..logits.len())
-        .map(|class| Prediction {
-            class,
-            name: classifier.class_name(class),
-            logit: logits[class],
-            probability: weights[class] / total,
-        })
-        .collect();
-    // Stable: among equals the first class wins, as everywhere.
-    ranked.sort_by(|a, b| b.logit.total_cmp(&a.logit));
-    ranked
 }

@@ -6,7 +6,7 @@ pub(crate) mod classify;
 pub(crate) mod gradient;
 pub(crate) mod info;
 mod output;
-mod picture;
+pub(crate) mod serve;
 
 use std::io::Write;
 use std::path::Path;

@@ -11,7 +11,7 @@ use super::file::ModelFile;
 use super::intake::Intake;
 use super::options::build_plain;
 use super::signature::Signature;
-use super::{BuildError, Engine, Library, SessionError, build, library};
+use super::{BuildError, Element, Engine, Library, SessionError, build, library};
 use crate::autodiff::{AutodiffError, Interface, Layout};
 
 /// A classifier as it is served: the bytes of one ONNX file, checked, and what is known of them.
@@ -225,6 +225,11 @@ impl Classifier {
     /// How many steps lie between a black and a white pixel, where the model takes whole numbers.
     pub fn levels(&self) -> Option<f32> {
         self.intake().levels()
+    }
+
+    /// The numbers of the model's input.
+    pub fn element(&self) -> Element {
+        Element::of(self.intake().element)
     }
 
     /// Whether images may be of several sizes.

@@ -10,6 +10,7 @@ mod observe;
 mod options;
 mod pool;
 mod provider;
+mod runner;
 mod signature;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use observe::Observer;
 pub use options::{BuildError, SessionOptions, build};
 pub use pool::{Pool, spread};
 pub use provider::{Engine, NameError, Precision, PrecisionError, Provider};
+pub use runner::{Element, Packer, Runner, Stop};
 pub use worker::Worker;
 
 use rift_models::artifact::{BundleError, DigestError};

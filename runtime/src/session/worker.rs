@@ -218,7 +218,7 @@ fn copy<'t>(
 
 /// The numbers of an output, which must be of `shape`, or of `shape` and further dimensions of
 /// length 1; of any floating-point type.
-fn floats<'o>(
+pub(super) fn floats<'o>(
     outputs: &'o SessionOutputs,
     name: &str,
     shape: &[usize],

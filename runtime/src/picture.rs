@@ -1,14 +1,60 @@
 //! Pictures as a model takes them.
 
+use std::io::{BufRead, Cursor, Seek};
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use ndarray::Array3;
 
 /// The most bytes that a decoded picture may take.
 const LARGEST: u64 = 512 << 20;
+
+/// A picture that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] std::io::Error),
+    /// It is in no format that is read.
+    #[error("not a picture in a known format, expected {expected}")]
+    Format {
+        /// The formats that are read.
+        expected: &'static str,
+    },
+    /// It is damaged.
+    #[error(transparent)]
+    Damaged(#[from] ImageError),
+    /// It has too many pixels.
+    #[error("the picture has {found} pixels, expected at most {most}")]
+    Pixels {
+        /// Its pixels.
+        found: u64,
+        /// The most that are accepted.
+        most: u64,
+    },
+    /// It would take too much memory.
+    #[error("the picture would take {found} bytes, expected at most {LARGEST}")]
+    Bytes {
+        /// The bytes that it would take.
+        found: u64,
+    },
+    /// It has no pixels.
+    #[error("the picture is empty")]
+    Empty,
+    /// No picture has as many channels.
+    #[error("the model takes {0} channels, expected 1 (grey), 3 (RGB) or 4 (RGBA)")]
+    Channels(usize),
+}
+
+/// Which pictures are accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Acceptance {
+    /// Their formats.
+    pub formats: &'static [ImageFormat],
+    /// The most pixels.
+    pub pixels: u64,
+}
 
 /// Reads a picture of any format and size as pixels of shape `input` (channels, height, width).
 ///
@@ -17,21 +63,51 @@ const LARGEST: u64 = 512 << 20;
 ///
 /// # Errors
 /// If the file is no picture, is damaged, or the model takes neither 1 nor 3 nor 4 channels.
-pub(crate) fn read(path: &Path, input: [usize; 3]) -> anyhow::Result<Array3<f32>> {
-    let picture = decode(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    fit(&picture, input)
+pub fn read(path: &Path, input: [usize; 3]) -> Result<Array3<f32>, PictureError> {
+    fit(&decode(ImageReader::open(path)?, None)?, input)
 }
 
-fn decode(path: &Path) -> anyhow::Result<DynamicImage> {
+/// As [`read`], from the file's content, if it is accepted.
+///
+/// # Errors
+/// As [`read`], or if the picture is not accepted.
+pub fn from_bytes(
+    bytes: &[u8],
+    input: [usize; 3],
+    acceptance: Acceptance,
+) -> Result<Array3<f32>, PictureError> {
+    fit(&decode(ImageReader::new(Cursor::new(bytes)), Some(acceptance))?, input)
+}
+
+fn decode<R: BufRead + Seek>(
+    reader: ImageReader<R>,
+    acceptance: Option<Acceptance>,
+) -> Result<DynamicImage, PictureError> {
     // By content: a name's ending may lie.
-    let reader = ImageReader::open(path)?.with_guessed_format()?;
-    if reader.format().is_none() {
-        bail!("not a picture in a known format, expected PNG, JPEG, WebP, BMP, GIF, TIFF or PNM");
+    let reader = reader.with_guessed_format()?;
+    let format = reader.format();
+    let is_known = match acceptance {
+        None => format.is_some(),
+        Some(Acceptance { formats, .. }) => format.is_some_and(|format| formats.contains(&format)),
+    };
+    if !is_known {
+        let expected = match acceptance {
+            None => "PNG, JPEG, WebP, BMP, GIF, TIFF or PNM",
+            Some(_) => "PNG or JPEG",
+        };
+        return Err(PictureError::Format { expected });
     }
     let mut decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    let found = u64::from(width) * u64::from(height);
+    if let Some(Acceptance { pixels: most, .. }) = acceptance
+        && found > most
+    {
+        return Err(PictureError::Pixels { found, most });
+    }
     let found = decoder.total_bytes();
     if found > LARGEST {
-        bail!("the picture would take {found} bytes, expected at most {LARGEST}");
+        return Err(PictureError::Bytes { found });
     }
     let orientation = decoder.orientation()?;
     let mut picture = DynamicImage::from_decoder(decoder)?;
@@ -42,10 +118,10 @@ fn decode(path: &Path) -> anyhow::Result<DynamicImage> {
 fn fit(
     picture: &DynamicImage,
     [channels, height, width]: [usize; 3],
-) -> anyhow::Result<Array3<f32>> {
+) -> Result<Array3<f32>, PictureError> {
     let (w, h) = (picture.width(), picture.height());
     if w == 0 || h == 0 {
-        bail!("the picture is empty");
+        return Err(PictureError::Empty);
     }
     // What will be the middle is cut out first: the same picture, and no long strip grows huge.
     let scale = (width as f64 / f64::from(w)).max(height as f64 / f64::from(h));
@@ -61,11 +137,10 @@ fn fit(
         1 => cut.to_luma8().into_raw(),
         3 => cut.to_rgb8().into_raw(),
         4 => cut.to_rgba8().into_raw(),
-        _ => bail!("the model takes {channels} channels, expected 1 (grey), 3 (RGB) or 4 (RGBA)"),
+        _ => return Err(PictureError::Channels(channels)),
     };
-    let values = bytes.into_iter().map(|byte| f32::from(byte) / 255.0).collect();
-    let pixels = Array3::from_shape_vec((height, width, channels), values)?;
-    Ok(pixels.permuted_axes([2, 0, 1]))
+    let value = |(c, y, x)| f32::from(bytes[(y * width + x) * channels + c]) / 255.0;
+    Ok(Array3::from_shape_fn((channels, height, width), value))
 }
 
 #[cfg(test)]

@@ -1,0 +1,159 @@
+//! `rift-runtime serve`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use clap::Args;
+use rift_runtime::server::screen::{self, Screen};
+use rift_runtime::server::{App, Limits, Registry, Server, Serving, Source, name_of};
+use rift_runtime::session::{Opening, library};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Answer;
+use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
+
+/// The arguments of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Bundle folders or `.onnx` files, each `PATH` or `NAME=PATH`
+    #[arg(value_name = "MODEL", required = true)]
+    models: Vec<String>,
+    /// Where to listen; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", env = "RIFT_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Requests that may wait for each model; further ones are answered with 429
+    #[arg(long, value_name = "N", env = "RIFT_QUEUE", default_value = "256",
+          value_parser = at_least_one)]
+    queue: usize,
+    /// Seconds in which a request must be answered; its parameter `timeout` may ask for less
+    #[arg(long, value_name = "SECONDS", env = "RIFT_TIMEOUT", default_value = "30", value_parser = seconds)]
+    timeout: Duration,
+    /// Seconds for the requests that are under way when the server is told to end
+    #[arg(long, value_name = "SECONDS", env = "RIFT_SHUTDOWN_TIMEOUT", default_value = "20", value_parser = seconds)]
+    shutdown_timeout: Duration,
+    /// Seconds in which a request's head, and then its body, must arrive
+    #[arg(long, value_name = "SECONDS", env = "RIFT_ARRIVAL_TIMEOUT", default_value = "10", value_parser = seconds)]
+    arrival_timeout: Duration,
+    /// Bytes of a request's body, packed and unpacked
+    #[arg(long, value_name = "BYTES", env = "RIFT_MAX_BODY", default_value = "16777216",
+          value_parser = at_least_one)]
+    max_body: usize,
+    /// Pixels of a picture
+    #[arg(long, value_name = "N", env = "RIFT_MAX_PIXELS", default_value = "32000000")]
+    max_pixels: u64,
+    /// Connections that are open at once
+    #[arg(long, value_name = "N", env = "RIFT_MAX_CONNECTIONS", default_value = "4096",
+          value_parser = at_least_one)]
+    max_connections: usize,
+    #[command(flatten)]
+    reading: ReadingArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    spread: Spread,
+}
+
+/// Answers requests until a signal ends it.
+pub(crate) fn run(
+    args: &ServeArgs,
+    global: &Global,
+    out: &mut dyn Write,
+) -> anyhow::Result<Answer> {
+    let sources = sources(&args.models)?;
+    let engine = args.engine.engine()?;
+    library::load_for(global.onnxruntime.as_deref(), engine.provider())?;
+    let opening = Opening { reading: args.reading.reading(false), engine, ..Opening::default() };
+    let options = args.spread.options();
+    let serving = Serving { threads: options.threads, batch: options.batch, queue: args.queue };
+    let mut registry = Registry::new(serving, opening, Vec::new());
+    if global.screen {
+        registry = registry.with_screen(Screen::new(screen::Limits::default()));
+    }
+    let app = App::new(registry, limits(args));
+    let server = Server::bind(args.listen, Arc::clone(&app))?;
+    writeln!(out, "listening on http://{}", server.address())?;
+    out.flush()?;
+    for source in &sources {
+        app.registry.announce(source);
+    }
+    let loading = Arc::clone(&app);
+    let loader = std::thread::spawn(move || {
+        for source in &sources {
+            // The registry says why not, and so does the server's readiness.
+            let _ = loading.registry.load(source);
+        }
+    });
+    server.run(ended())?;
+    if loader.join().is_err() {
+        bail!("loading the models has panicked");
+    }
+    Ok(Answer::Yes)
+}
+
+fn limits(args: &ServeArgs) -> Limits {
+    Limits {
+        body: args.max_body,
+        pixels: args.max_pixels,
+        connections: args.max_connections,
+        arrival: args.arrival_timeout,
+        answer: args.timeout,
+        shutdown: args.shutdown_timeout,
+        ..Limits::default()
+    }
+}
+
+/// What is to be served, under different names.
+fn sources(models: &[String]) -> anyhow::Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for model in models {
+        let (name, path) = match model.split_once('=') {
+            Some((name, path)) if !name.contains('/') => (name.to_owned(), PathBuf::from(path)),
+            _ => (name_of(model.as_ref()), PathBuf::from(model)),
+        };
+        ensure!(!name.is_empty(), "`{model}` has no name, expected `PATH` or `NAME=PATH`");
+        let exists = path.exists();
+        ensure!(
+            exists,
+            "cannot open model `{}`, expected a bundle folder or an `.onnx` file",
+            path.display()
+        );
+        if let Some(other) = sources.iter().find(|source| source.name == name) {
+            let (one, other) = (path.display(), other.path.display());
+            bail!("`{one}` and `{other}` are both called `{name}`, expected `NAME=PATH`");
+        }
+        sources.push(Source { name, version: 1, path });
+    }
+    Ok(sources)
+}
+
+/// Ends with SIGINT or SIGTERM; a second one ends the process.
+async fn ended() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("signals cannot be received");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("shutting down");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => std::process::exit(130),
+            _ = terminate.recv() => std::process::exit(143),
+        }
+    });
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    parsed
+        .filter(|time| !time.is_zero() && *time <= Duration::from_hours(24))
+        .ok_or_else(|| "expected seconds above 0 and up to 86400".to_owned())
+}

@@ -1,0 +1,117 @@
+//! What every request sees.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::http::request::Parts;
+use axum::routing::MethodRouter;
+use tokio::sync::Semaphore;
+
+use super::limits::Limits;
+use super::registry::Registry;
+use super::served::Served;
+use super::{ServeError, body, kserve};
+
+/// What every request sees.
+#[derive(Debug)]
+pub struct App {
+    /// The models.
+    pub registry: Registry,
+    /// What is too much.
+    pub limits: Limits,
+    /// The KiB that bodies may take.
+    pub(super) room: Arc<Semaphore>,
+    is_ending: AtomicBool,
+}
+
+impl App {
+    /// What requests see of `registry`.
+    pub fn new(registry: Registry, limits: Limits) -> Arc<Self> {
+        let room = Arc::new(Semaphore::new(limits.bodies.div_ceil(1024)));
+        Arc::new(Self { registry, limits, room, is_ending: AtomicBool::new(false) })
+    }
+
+    /// The model that a request asks for, if its queue has room.
+    ///
+    /// # Errors
+    /// If there is no such model, it is not ready or overloaded.
+    pub fn admit(&self, model: &str, version: Option<&str>) -> Result<Arc<Served>, ServeError> {
+        let served = self.registry.find(model, version)?;
+        served.admit()?;
+        Ok(served)
+    }
+
+    /// Why the server does not want requests, if it does not.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn is_ready(&self) -> Result<(), String> {
+        if self.is_ending() {
+            return Err("the server is being shut down".to_owned());
+        }
+        self.registry.is_ready()
+    }
+
+    /// Whether the server has been told to end.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
+    /// From now on the server is not ready.
+    pub(super) fn end(&self) {
+        self.is_ending.store(true, Ordering::Release);
+    }
+}
+
+/// A path and what answers there.
+pub(super) type Route = (&'static str, MethodRouter<Arc<App>>);
+
+/// Every path that the server has.
+pub(super) fn routes() -> Vec<Route> {
+    kserve::routes()
+}
+
+/// The whole server, as one service.
+pub(super) fn router(app: &Arc<App>) -> Router {
+    let add = |router: Router<Arc<App>>, (path, methods): Route| router.route(path, methods);
+    routes()
+        .into_iter()
+        .fold(Router::new(), add)
+        .fallback(nothing)
+        .method_not_allowed_fallback(no_method)
+        .with_state(Arc::clone(app))
+}
+
+async fn nothing(State(app): State<Arc<App>>, body: Body) -> ServeError {
+    body::discard(&app, body).await;
+    ServeError::NotFound { what: "there is nothing at this path".to_owned() }
+}
+
+async fn no_method(State(app): State<Arc<App>>, body: Body) -> ServeError {
+    body::discard(&app, body).await;
+    ServeError::Method
+}
+
+/// The model that a path names: `/v2/models/{model}` and maybe `/versions/{version}`.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) model: String,
+    pub(super) version: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = ServeError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ServeError> {
+        let bad = |_| ServeError::invalid("the path is not valid UTF-8");
+        let parameters = RawPathParams::from_request_parts(parts, state).await.map_err(bad)?;
+        let of = |name: &str| {
+            let found = parameters.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| value.to_owned())
+        };
+        Ok(Self { model: of("model").unwrap_or_default(), version: of("version") })
+    }
+}

@@ -1,0 +1,3 @@
+//! Who comes in, and how.
+
+pub(super) mod listener;

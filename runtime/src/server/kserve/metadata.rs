@@ -1,0 +1,94 @@
+//! What the server and its models are.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::json as value;
+
+use super::{EXTENSIONS, datatype};
+use crate::server::ServeError;
+use crate::server::app::{App, Target};
+use crate::server::error::json;
+use crate::server::served::Served;
+
+/// What kind of model it is, in Triton's words.
+const PLATFORM: &str = "onnxruntime_onnx";
+
+#[derive(Serialize)]
+struct Tensor<'a> {
+    name: &'a str,
+    datatype: &'a str,
+    shape: Vec<i64>,
+}
+
+/// `GET /v2`
+pub(super) async fn server() -> Response {
+    let version = env!("CARGO_PKG_VERSION");
+    json(&value!({ "name": "rift-runtime", "version": version, "extensions": EXTENSIONS }))
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]`
+pub(super) async fn model(
+    State(app): State<Arc<App>>,
+    target: Target,
+) -> Result<Response, ServeError> {
+    let served = app.registry.find(&target.model, target.version.as_deref())?;
+    let versions: Vec<String> =
+        app.registry.ready_versions(&target.model).iter().map(u64::to_string).collect();
+    let (input, output) = tensors(&served);
+    Ok(json(&value!({
+        "name": served.name(),
+        "versions": versions,
+        "platform": PLATFORM,
+        "inputs": [input],
+        "outputs": [output],
+    })))
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]/config`
+pub(super) async fn config(
+    State(app): State<Arc<App>>,
+    target: Target,
+) -> Result<Response, ServeError> {
+    let served = app.registry.find(&target.model, target.version.as_deref())?;
+    let classifier = served.classifier();
+    Ok(json(&value!({
+        "name": served.name(),
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "version_policy": { "latest": { "num_versions": 1 } },
+        // Requests may hold more; they go through the model in several runs.
+        "max_batch_size": classifier.batch(served.serving().batch),
+        "input": [{
+            "name": classifier.input_name(),
+            "data_type": datatype::in_config(classifier.element()),
+            "dims": classifier.dims(),
+        }],
+        "output": [{
+            "name": classifier.output_name(),
+            "data_type": format!("TYPE_{}", datatype::LOGITS),
+            "dims": [classifier.classes()],
+        }],
+        "instance_group": [{ "kind": "KIND_CPU", "count": served.serving().threads }],
+        "dynamic_batching": { "max_queue_delay_microseconds": 0 },
+    })))
+}
+
+/// What a model takes and gives; any number of images, also where the file insists on one.
+fn tensors(served: &Served) -> (Tensor<'_>, Tensor<'_>) {
+    let classifier = served.classifier();
+    let dims = classifier.dims().map(|d| d as i64);
+    let input = Tensor {
+        name: classifier.input_name(),
+        datatype: datatype::name(classifier.element()),
+        shape: [&[-1], &dims[..]].concat(),
+    };
+    let output = Tensor {
+        name: classifier.output_name(),
+        datatype: datatype::LOGITS,
+        shape: vec![-1, classifier.classes() as i64],
+    };
+    (input, output)
+}

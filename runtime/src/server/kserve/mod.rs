@@ -1,0 +1,49 @@
+//! The Open Inference Protocol, version 2, over REST, with the extensions that its clients expect.
+
+mod binary;
+mod classification;
+mod datatype;
+mod health;
+mod infer;
+mod json;
+mod metadata;
+mod reply;
+mod repository;
+mod request;
+mod statistics;
+
+use axum::routing::{get, post};
+
+use super::app::Route;
+
+/// The extensions that the server has, as its metadata names them.
+pub(super) const EXTENSIONS: [&str; 5] = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+];
+
+/// The paths of the protocol.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        ("/v2", get(metadata::server)),
+        ("/v2/health/live", get(health::live)),
+        ("/v2/health/ready", get(health::ready)),
+        ("/v2/models/{model}", get(metadata::model)),
+        ("/v2/models/{model}/versions/{version}", get(metadata::model)),
+        ("/v2/models/{model}/ready", get(health::model)),
+        ("/v2/models/{model}/versions/{version}/ready", get(health::model)),
+        ("/v2/models/{model}/infer", post(infer::infer)),
+        ("/v2/models/{model}/versions/{version}/infer", post(infer::infer)),
+        ("/v2/models/{model}/config", get(metadata::config)),
+        ("/v2/models/{model}/versions/{version}/config", get(metadata::config)),
+        ("/v2/models/stats", get(statistics::all)),
+        ("/v2/models/{model}/stats", get(statistics::model)),
+        ("/v2/models/{model}/versions/{version}/stats", get(statistics::model)),
+        ("/v2/repository/index", post(repository::index)),
+        ("/v2/repository/models/{model}/load", post(repository::load)),
+        ("/v2/repository/models/{model}/unload", post(repository::unload)),
+    ]
+}

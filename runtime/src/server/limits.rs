@@ -1,0 +1,36 @@
+//! What is too much.
+
+use std::time::Duration;
+
+/// What is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's body, packed and unpacked.
+    pub body: usize,
+    /// Bytes of all bodies that are held at once.
+    pub bodies: usize,
+    /// Pixels of a picture.
+    pub pixels: u64,
+    /// Connections that are open.
+    pub connections: usize,
+    /// The time in which a request's head, and then its body, must arrive.
+    pub arrival: Duration,
+    /// The time in which a request must be answered; one may ask for less.
+    pub answer: Duration,
+    /// The time for those that are under way when the server is told to end.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 16 << 20,
+            bodies: 256 << 20,
+            pixels: 50_000_000,
+            connections: 4096,
+            arrival: Duration::from_secs(10),
+            answer: Duration::from_secs(30),
+            shutdown: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The models that are served, by name and version.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::ServeError;
+use super::schedule::Schedule;
+use super::screen::{Screen, ScreenError};
+use super::served::{Served, Serving};
+use crate::session::{Classifier, Opening, SessionError};
+
+/// A model that is to be served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// The name under which it is served.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// The bundle or the `.onnx` file.
+    pub path: PathBuf,
+}
+
+/// What a model must pass before it is served; one that fails leaves the old one where it is.
+pub trait Condition: Send + Sync {
+    /// Looks at a model, in whatever time it takes.
+    ///
+    /// # Errors
+    /// Why it must not be served.
+    fn check(&self, source: &Source, classifier: &Classifier) -> Result<(), Refused>;
+}
+
+/// Why a model is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It cannot be opened or run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// It does not pass the screen.
+    #[error(transparent)]
+    Screen(#[from] ScreenError),
+    /// It does not pass a condition.
+    #[error("{0}")]
+    Condition(String),
+    /// The system has no thread for it.
+    #[error("cannot start a worker")]
+    Thread(#[source] std::io::Error),
+    /// It is not known where it would come from.
+    #[error("model `{name}` is not known, expected one of {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names that are known.
+        known: String,
+    },
+}
+
+/// Where a version of a model is on its way.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// It is being opened and checked.
+    Loading,
+    /// It is served.
+    Ready(Arc<Served>),
+    /// It is not served, and why.
+    Unavailable(String),
+    /// Nobody asks for it any more.
+    Unloaded,
+}
+
+/// A line of the repository's index.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The model.
+    pub name: String,
+    /// Its version.
+    pub version: u64,
+    /// Where it is on its way.
+    pub state: State,
+}
+
+/// The models that are served.
+pub struct Registry {
+    models: RwLock<BTreeMap<String, BTreeMap<u64, Entry>>>,
+    schedule: Arc<Schedule>,
+    serving: Serving,
+    opening: Opening,
+    screen: Option<Screen>,
+    conditions: Vec<Box<dyn Condition>>,
+    /// One model is opened at a time.
+    opening_now: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    source: Source,
+    state: State,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("serving", &self.serving).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Without models.
+    pub fn new(serving: Serving, opening: Opening, conditions: Vec<Box<dyn Condition>>) -> Self {
+        Self {
+            models: RwLock::default(),
+            schedule: Schedule::new(serving.threads),
+            serving,
+            opening,
+            screen: None,
+            conditions,
+            opening_now: Mutex::default(),
+        }
+    }
+
+    /// Lets a model in only after it has passed `screen`.
+    #[must_use]
+    pub fn with_screen(self, screen: Screen) -> Self {
+        Self { screen: Some(screen), ..self }
+    }
+
+    /// How models are served.
+    pub fn serving(&self) -> Serving {
+        self.serving
+    }
+
+    /// Knows a model from now on, without opening it.
+    pub fn announce(&self, source: &Source) {
+        self.set(source, |_| State::Loading);
+    }
+
+    /// Opens a model, holds it against the conditions and serves it, in the place of what was served
+    /// under its name and version. If that fails, what was served is served on.
+    ///
+    /// It blocks as long as that takes.
+    ///
+    /// # Errors
+    /// Why the model is not served; the index says so too.
+    pub fn load(&self, source: &Source) -> Result<Arc<Served>, Refused> {
+        let _one_at_a_time = self.opening_now.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is ready stays so meanwhile.
+        self.set(source, |old| match old {
+            Some(ready @ State::Ready(_)) => ready,
+            _ => State::Loading,
+        });
+        let opened = self.open(source);
+        match &opened {
+            Ok(served) => {
+                tracing::info!(model = source.name, version = source.version, "the model is ready");
+                self.set(source, |_| State::Ready(Arc::clone(served)));
+            }
+            Err(error) => {
+                let reason = in_one_line(error);
+                tracing::error!(model = source.name, version = source.version, reason, "refused");
+                self.set(source, |old| match old {
+                    Some(ready @ State::Ready(_)) => ready,
+                    _ => State::Unavailable(reason),
+                });
+            }
+        }
+        opened
+    }
+
+    fn open(&self, source: &Source) -> Result<Arc<Served>, Refused> {
+        let classifier = match &self.screen {
+            None => Classifier::open_with(&source.path, &self.opening)?,
+            Some(screen) => {
+                let (classifier, record) = screen.open(&source.path, &self.opening)?;
+                tracing::info!(model = source.name, "screen: {record}");
+                classifier
+            }
+        };
+        for condition in &self.conditions {
+            condition.check(source, &classifier)?;
+        }
+        let of = (source.name.clone(), source.version);
+        Served::start(of, classifier, self.serving, &self.schedule)
+    }
+
+    /// Opens what is known under `name` again.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), or if nothing is known under that name.
+    pub fn reload(&self, name: &str) -> Result<(), Refused> {
+        let sources: Vec<Source> = {
+            let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+            let versions = models.get(name).ok_or_else(|| unknown(name, &models))?;
+            versions.values().map(|entry| entry.source.clone()).collect()
+        };
+        sources.iter().try_for_each(|source| self.load(source).map(drop))
+    }
+
+    /// Serves nothing more under `name`; requests that wait are still answered.
+    ///
+    /// # Errors
+    /// If nothing is known under that name.
+    pub fn unload(&self, name: &str) -> Result<(), Refused> {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if !models.contains_key(name) {
+            return Err(unknown(name, &models));
+        }
+        for entry in models.get_mut(name).into_iter().flat_map(BTreeMap::values_mut) {
+            entry.state = State::Unloaded;
+        }
+        Ok(())
+    }
+
+    /// Forgets a version of a model; requests that wait are still answered.
+    pub fn forget(&self, name: &str, version: u64) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(versions) = models.get_mut(name) else { return };
+        versions.remove(&version);
+        if versions.is_empty() {
+            models.remove(name);
+        }
+    }
+
+    /// A version of a model, the newest that is ready where none is named.
+    ///
+    /// # Errors
+    /// If there is no such model, or it is not ready.
+    pub fn find(&self, name: &str, version: Option<&str>) -> Result<Arc<Served>, ServeError> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let none = || ServeError::NotFound { what: format!("there is no model `{name}`") };
+        let versions = models.get(name).ok_or_else(none)?;
+        let mut reason = "";
+        let wanted = version.map(str::parse::<u64>);
+        for (number, entry) in versions.iter().rev() {
+            if wanted.as_ref().is_some_and(|wanted| wanted.as_ref() != Ok(number)) {
+                continue;
+            }
+            match &entry.state {
+                State::Ready(served) => return Ok(Arc::clone(served)),
+                State::Loading if reason.is_empty() => reason = "it is being loaded",
+                State::Unavailable(why) if reason.is_empty() => reason = why,
+                State::Unloaded if reason.is_empty() => reason = "it is unloaded",
+                _ => {}
+            }
+        }
+        Err(match version {
+            Some(version) if reason.is_empty() => {
+                let what = format!("model `{name}` has no version `{version}`");
+                ServeError::NotFound { what }
+            }
+            _ => ServeError::Unavailable { what: format!("model `{name}` is not ready: {reason}") },
+        })
+    }
+
+    /// The versions of a model that are ready, the oldest first.
+    pub fn ready_versions(&self, name: &str) -> Vec<u64> {
+        let is_ready = |listed: &Listed| matches!(listed.state, State::Ready(_));
+        let all = self.index().into_iter().filter(|listed| listed.name == name && is_ready(listed));
+        all.map(|listed| listed.version).collect()
+    }
+
+    /// Every version of every model that is known.
+    pub fn index(&self) -> Vec<Listed> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = |(version, entry): (&u64, &Entry)| Listed {
+            name: entry.source.name.clone(),
+            version: *version,
+            state: entry.state.clone(),
+        };
+        models.values().flat_map(|versions| versions.iter().map(listed)).collect()
+    }
+
+    /// The only model that is known, where there is one.
+    pub fn only(&self) -> Option<String> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        let mut names = models.keys();
+        names.next().filter(|_| names.next().is_none()).cloned()
+    }
+
+    /// Why not every model that was asked for is served.
+    ///
+    /// # Errors
+    /// The first reason.
+    pub fn is_ready(&self) -> Result<(), String> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, versions) in &*models {
+            let states = || versions.values().map(|entry| &entry.state);
+            if states().any(|state| matches!(state, State::Ready(_))) {
+                continue;
+            }
+            for state in states() {
+                match state {
+                    State::Loading => return Err(format!("model `{name}` is being loaded")),
+                    State::Unavailable(reason) => {
+                        return Err(format!("model `{name}` is not served: {reason}"));
+                    }
+                    State::Ready(_) | State::Unloaded => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes no more requests, answers those that wait, and ends the workers.
+    pub(super) fn close(&self) {
+        let index = self.index();
+        let ready = || {
+            index.iter().filter_map(|listed| match &listed.state {
+                State::Ready(served) => Some(served),
+                _ => None,
+            })
+        };
+        ready().for_each(|served| served.close());
+        ready().for_each(|served| served.join());
+    }
+
+    fn set(&self, source: &Source, state: impl FnOnce(Option<State>) -> State) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let versions = models.entry(source.name.clone()).or_default();
+        // Who still holds the old one gets the answer from it.
+        let old = versions.remove(&source.version).map(|entry| entry.state);
+        let entry = Entry { source: source.clone(), state: state(old) };
+        versions.insert(source.version, entry);
+    }
+}
+
+fn unknown(name: &str, models: &BTreeMap<String, BTreeMap<u64, Entry>>) -> Refused {
+    let known: Vec<String> = models.keys().map(|name| format!("`{name}`")).collect();
+    Refused::Unknown { name: name.to_owned(), known: known.join(", ") }
+}
+
+/// An error with its causes.
+pub(super) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The name under which a path is served if nobody gives one: that of the bundle or of the file.
+pub fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let name = stem.strip_suffix(".tar").unwrap_or(stem);
+    if name.is_empty() { "model".to_owned() } else { name.to_owned() }
+}

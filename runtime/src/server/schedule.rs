@@ -1,0 +1,227 @@
+//! Whose turn it is: a batch whenever a core is free, and no model at another's expense.
+//!
+//! There is no timer. A request that finds a core free runs at once, alone; those that come while all
+//! are busy wait together and make the next batch. Where several models have work, the one that has
+//! computed least comes next.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::ticket::Job;
+
+/// The cores, and the queues that want them.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Cores that compute, or have been promised.
+    busy: usize,
+    cores: usize,
+    /// The largest time that a queue had computed when it was given a core.
+    clock: Duration,
+    lanes: BTreeMap<u64, Lane>,
+    next_key: u64,
+}
+
+#[derive(Debug)]
+struct Lane {
+    jobs: VecDeque<Job>,
+    images: usize,
+    capacity: usize,
+    batch: usize,
+    /// Workers that wait.
+    idle: usize,
+    /// Cores that were promised to them.
+    promised: usize,
+    /// The time that they have computed.
+    used: Duration,
+    is_closed: bool,
+    wake: Arc<Condvar>,
+}
+
+/// The requests that wait for one model.
+#[derive(Debug)]
+pub(super) struct Queue {
+    schedule: Arc<Schedule>,
+    key: u64,
+    wake: Arc<Condvar>,
+}
+
+/// Why a queue does not take a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is full.
+    Full,
+    /// Its model is about to go.
+    Closed,
+}
+
+impl Schedule {
+    /// A schedule of runs on so many cores.
+    pub(super) fn new(cores: usize) -> Arc<Self> {
+        let (busy, clock, lanes) = (0, Duration::ZERO, BTreeMap::new());
+        let state = State { busy, cores: cores.max(1), clock, lanes, next_key: 0 };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// A queue that holds at most `capacity` requests and makes batches of at most `batch` images.
+    pub(super) fn queue(self: &Arc<Self>, capacity: usize, batch: usize) -> Queue {
+        let mut state = self.lock();
+        let key = state.next_key;
+        state.next_key += 1;
+        let wake = Arc::new(Condvar::new());
+        let lane = Lane {
+            jobs: VecDeque::new(),
+            images: 0,
+            capacity,
+            batch: batch.max(1),
+            idle: 0,
+            promised: 0,
+            used: Duration::ZERO,
+            is_closed: false,
+            wake: Arc::clone(&wake),
+        };
+        state.lanes.insert(key, lane);
+        Queue { schedule: Arc::clone(self), key, wake }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Promises free cores to the queues that have work and a worker for it; `me` is awake already.
+    fn promise(&mut self, me: Option<u64>) {
+        while self.busy < self.cores {
+            let wants =
+                |lane: &Lane| lane.promised < lane.idle && lane.images > lane.promised * lane.batch;
+            let wanting = self.lanes.iter_mut().filter(|(_, lane)| wants(lane));
+            let Some((key, lane)) = wanting.min_by_key(|(_, lane)| lane.used) else { return };
+            lane.promised += 1;
+            self.busy += 1;
+            self.clock = self.clock.max(lane.used);
+            if me != Some(*key) || lane.promised > 1 {
+                lane.wake.notify_one();
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// The next batch, without those that nobody waits for.
+    fn take(&mut self, now: Instant, batch: &mut Vec<Job>) {
+        let mut images = 0;
+        while let Some(job) = self.jobs.front() {
+            let is_gone = job.is_gone(now);
+            if !is_gone && images > 0 && images + job.n > self.batch {
+                return;
+            }
+            let Some(job) = self.jobs.pop_front() else { return };
+            self.images -= job.n;
+            if !is_gone {
+                images += job.n;
+                batch.push(job);
+            }
+        }
+    }
+
+    fn drop_gone(&mut self, now: Instant) {
+        self.jobs.retain(|job| !job.is_gone(now));
+        self.images = self.jobs.iter().map(|job| job.n).sum();
+    }
+}
+
+impl Queue {
+    /// Adds a job.
+    pub(super) fn submit(&self, job: Job) -> Result<(), Refusal> {
+        let mut state = self.schedule.lock();
+        let clock = state.clock;
+        let Some(lane) = state.lanes.get_mut(&self.key) else { return Err(Refusal::Closed) };
+        if lane.is_closed {
+            return Err(Refusal::Closed);
+        }
+        if lane.jobs.len() >= lane.capacity {
+            lane.drop_gone(Instant::now());
+            if lane.jobs.len() >= lane.capacity {
+                return Err(Refusal::Full);
+            }
+        }
+        if lane.jobs.is_empty() {
+            // Time in which it had no work is no credit.
+            lane.used = lane.used.max(clock);
+        }
+        lane.images += job.n;
+        lane.jobs.push_back(job);
+        state.promise(None);
+        Ok(())
+    }
+
+    /// Whether it would not take a job now.
+    pub(super) fn is_full(&self) -> bool {
+        let mut state = self.schedule.lock();
+        let Some(lane) = state.lanes.get_mut(&self.key) else { return true };
+        if lane.jobs.len() >= lane.capacity {
+            lane.drop_gone(Instant::now());
+        }
+        lane.jobs.len() >= lane.capacity
+    }
+
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        self.schedule.lock().lanes.get(&self.key).map_or(0, |lane| lane.jobs.len())
+    }
+
+    /// Waits for a core and work for it; `finished` is how long the last batch has computed. An empty
+    /// batch means that there will be no more.
+    pub(super) fn next(&self, finished: Option<Duration>, batch: &mut Vec<Job>) {
+        batch.clear();
+        let mut state = self.schedule.lock();
+        if let Some(time) = finished {
+            state.busy -= 1;
+            if let Some(lane) = state.lanes.get_mut(&self.key) {
+                lane.used += time;
+            }
+        }
+        if let Some(lane) = state.lanes.get_mut(&self.key) {
+            lane.idle += 1;
+        }
+        loop {
+            state.promise(Some(self.key));
+            let Some(lane) = state.lanes.get_mut(&self.key) else { return };
+            if lane.promised > 0 {
+                lane.promised -= 1;
+                lane.take(Instant::now(), batch);
+                if !batch.is_empty() {
+                    lane.idle -= 1;
+                    return;
+                }
+                state.busy -= 1;
+                continue;
+            }
+            if lane.is_closed && lane.jobs.is_empty() {
+                lane.idle -= 1;
+                return;
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes no more jobs; those that wait are still worked on.
+    pub(super) fn close(&self) {
+        if let Some(lane) = self.schedule.lock().lanes.get_mut(&self.key) {
+            lane.is_closed = true;
+        }
+        self.wake.notify_all();
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.schedule.lock().lanes.remove(&self.key);
+    }
+}

@@ -1,0 +1,203 @@
+//! One version of a model as it is served: its queue, its workers, what it has done.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+
+use super::ServeError;
+use super::registry::Refused;
+use super::schedule::{Queue, Refusal, Schedule};
+use super::statistics::{Counts, Statistics};
+use super::ticket::{Answer, Job};
+use super::worker::Station;
+use crate::session::{Classifier, Packer, Runner, SessionError, Stop};
+
+/// How a model is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Workers of each model, and the runs of all models at once.
+    pub threads: usize,
+    /// Images in a run.
+    pub batch: usize,
+    /// Requests that may wait.
+    pub queue: usize,
+}
+
+/// A version of a model; its workers end when nobody holds it any more.
+#[derive(Debug)]
+pub struct Served {
+    name: String,
+    version: u64,
+    classifier: Classifier,
+    packer: Packer,
+    serving: Serving,
+    queue: Arc<Queue>,
+    statistics: Arc<Statistics>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Served {
+    /// Starts workers of `classifier`, warm ones.
+    pub(super) fn start(
+        (name, version): (String, u64),
+        classifier: Classifier,
+        serving: Serving,
+        schedule: &Arc<Schedule>,
+    ) -> Result<Arc<Self>, Refused> {
+        let largest = classifier.batch(serving.batch);
+        let mut first = Runner::new(&classifier, largest)?;
+        warm(&mut first, &classifier, largest)?;
+        let served = Arc::new(Self {
+            queue: Arc::new(schedule.queue(serving.queue, largest)),
+            packer: Packer::new(&classifier),
+            statistics: Arc::default(),
+            workers: Mutex::default(),
+            name,
+            version,
+            classifier,
+            serving,
+        });
+        served.work(first)?;
+        // One worker can answer already; the others are no reason to wait.
+        for _ in 1..serving.threads {
+            served.work(Runner::new(&served.classifier, largest)?)?;
+        }
+        Ok(served)
+    }
+
+    fn work(&self, runner: Runner) -> Result<(), Refused> {
+        let station = Station {
+            queue: Arc::clone(&self.queue),
+            statistics: Arc::clone(&self.statistics),
+            runner,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("rift {}", self.name))
+            .spawn(move || station.work())
+            .map_err(Refused::Thread)?;
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    /// The logits of `n` images that lie as the model's input does.
+    ///
+    /// Dropping the future gives the images up; a run that nobody waits for any more is ended.
+    ///
+    /// # Errors
+    /// If the queue is full, the model is being unloaded or fails, or `within` passes.
+    pub async fn infer(
+        &self,
+        images: Bytes,
+        n: usize,
+        within: Duration,
+    ) -> Result<Answer, ServeError> {
+        let started = Instant::now();
+        let (job, ticket) = Job::new(images, n, started + within);
+        let answer = match self.queue.submit(job) {
+            Ok(()) => ticket.wait(within).await,
+            Err(Refusal::Full) => Err(self.busy()),
+            Err(Refusal::Closed) => Err(ServeError::Unavailable {
+                what: format!("model `{}` is being unloaded", self.name),
+            }),
+        };
+        if answer.is_err() {
+            self.statistics.failed(started.elapsed());
+        }
+        answer
+    }
+
+    /// Refuses at the door what the queue would refuse.
+    ///
+    /// # Errors
+    /// If the queue is full.
+    pub fn admit(&self) -> Result<(), ServeError> {
+        if self.queue.is_full() {
+            self.statistics.failed(Duration::ZERO);
+            return Err(self.busy());
+        }
+        Ok(())
+    }
+
+    /// Counts a request that comes to nothing before it is run.
+    pub(super) fn counting<T>(&self, outcome: Result<T, ServeError>) -> Result<T, ServeError> {
+        if outcome.is_err() {
+            self.statistics.failed(Duration::ZERO);
+        }
+        outcome
+    }
+
+    fn busy(&self) -> ServeError {
+        ServeError::Busy { model: self.name.clone() }
+    }
+
+    /// The name under which it is served.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The model.
+    pub fn classifier(&self) -> &Classifier {
+        &self.classifier
+    }
+
+    /// How pixels become the model's input.
+    pub fn packer(&self) -> &Packer {
+        &self.packer
+    }
+
+    /// How it is served.
+    pub fn serving(&self) -> Serving {
+        self.serving
+    }
+
+    /// What it has done.
+    pub fn counts(&self) -> Counts {
+        self.statistics.counts()
+    }
+
+    /// Requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes no more requests; those that wait are still answered.
+    pub(super) fn close(&self) {
+        self.queue.close();
+    }
+
+    /// Waits for the workers of a [closed](Self::close) model.
+    pub(super) fn join(&self) {
+        let workers =
+            std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!(model = self.name, "a worker has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// The first runs allocate: here, not in a client's time.
+fn warm(runner: &mut Runner, classifier: &Classifier, largest: usize) -> Result<(), SessionError> {
+    let bytes = classifier.dims().iter().product::<usize>() * classifier.element().size();
+    let blank = vec![0; bytes * largest];
+    let mut logits = Vec::new();
+    for images in [1, largest] {
+        runner.push(&blank[..bytes * images]);
+        runner.run(&Stop::new()?, &mut logits)?;
+    }
+    Ok(())
+}
