@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 data=${DATA:-$(demo/fashion-mnist.sh)}
 out=${OUT:-runs/demo}
 arch=${ARCH:-resnet8}
-bin=target/release
+bin=${CARGO_TARGET_DIR:-target}/release
 
 step() { printf '\n== %s\n' "$*"; }
 run() {

@@ -182,6 +182,17 @@ fn a_truncated_file_is_refused() {
 }
 
 #[test]
+#[cfg(unix)]
+fn what_is_no_file_is_not_waited_for() {
+    let place = Place::with(&conv_net(None));
+    std::fs::remove_file(place.path("m.onnx")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(place.path("m.onnx")).status().unwrap();
+    assert!(made.success());
+    assert!(place.fails(&["info", "m.onnx"]).contains("no plain file"));
+    assert!(place.fails(&["info", "/dev/zero", "--screen"]).contains("no plain file"));
+}
+
+#[test]
 fn commands_screen_where_they_are_asked_to() {
     let place = Place::with(&conv_net(None));
     bundle(place.folder.path(), &conv_net(None));

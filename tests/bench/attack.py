@@ -24,6 +24,7 @@ import torch
 import torchattacks
 
 ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release"
 sys.path.insert(0, str(ROOT / "tests" / "peers"))
 from torchattacks_pgd import cifar10_test, judge, load_checkpoint
 
@@ -141,7 +142,7 @@ def main():
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--runtime", type=Path, default=ROOT / "target" / "release" / "rift-runtime")
+    parser.add_argument("--runtime", type=Path, default=PROGRAMS / "rift-runtime")
     parser.add_argument("--arch", default="resnet20", help="whose targets hold")
     parser.add_argument("--limit", type=int, default=200)
     parser.add_argument("--steps", type=int, default=20)

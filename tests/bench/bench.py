@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ROOT / "target" / "release"
+PROGRAMS = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release"
 PEERS = ROOT / ".peers" / "bin" / "python"
 # What is measured: its name, whose it is, where it is in that program's JSON, the peer's name of it
 # and the least ratio that is aimed at.

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-RIFT = ROOT / "target" / "release" / "rift-trainer"
+RIFT = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "rift-trainer"
 PEERS = ROOT / ".peers" / "bin" / "python"
 # Whom Rift's bf16 is held against, the least ratio of images per second and the most of memory.
 TARGETS = {"reference": (3.0, 1.2), "tuned": (1.0, 1.2)}

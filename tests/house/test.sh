@@ -10,8 +10,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 cargo build --workspace --bins --tests --locked
 
 status=0
-report=target/nextest/default/junit.xml
-log=target/tests.log
+report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+log=${CARGO_TARGET_DIR:-target}/tests.log
 if cargo nextest --version >/dev/null 2>&1; then
     rm -f "$report"
     cargo nextest run --workspace --locked "$@" || status=$?

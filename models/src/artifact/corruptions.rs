@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accuracy, Interval};
+use super::{Accuracy, Digest, Interval};
 use crate::corruption::{Corruption, Severity};
 
 /// Accuracy under one corruption at one severity.
@@ -42,31 +42,134 @@ pub struct CorruptionReport {
     pub n: usize,
     /// The seed of the corruptions' draws.
     pub seed: u64,
+    /// The published images, where they were not computed: nothing was drawn then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Digest>,
     /// By corruption, then by severity.
     pub rows: Vec<CorruptionResult>,
     /// The averages that the rows are enough for.
     pub averages: Vec<CorruptionAverage>,
 }
 
-impl CorruptionReport {
-    /// The report of the verdicts for each corruption and severity, one an image.
-    pub fn new(n: usize, seed: u64, verdicts: &[(Corruption, Severity, Vec<bool>)]) -> Self {
+/// Which images a classifier gets right under every chosen corruption at every chosen severity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CorruptionVerdicts {
+    /// Images under each.
+    pub n: usize,
+    /// The seed of the corruptions' draws.
+    pub seed: u64,
+    /// The published images, where they were not computed.
+    pub published: Option<Digest>,
+    /// By corruption, then by severity; a verdict an image.
+    pub rows: Vec<(Corruption, Severity, Vec<bool>)>,
+}
+
+/// Two classifiers on the same corrupted images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorruptionComparison {
+    /// The first.
+    pub before: CorruptionReport,
+    /// The second.
+    pub after: CorruptionReport,
+    /// What the second does better, an average of the reports each.
+    pub changes: Vec<CorruptionChange>,
+}
+
+/// The change of an average.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorruptionChange {
+    /// The average: `paper`, `standard` or `chosen`.
+    pub name: String,
+    /// The second's mean accuracy less the first's, a fraction.
+    pub change: f64,
+    /// Its paired 95 % interval, by the spread over the images.
+    pub interval: Interval,
+}
+
+impl CorruptionChange {
+    /// In points, with its interval.
+    pub fn points(&self) -> String {
+        let Interval { lower, upper } = self.interval;
+        let [change, lower, upper] = [self.change, lower, upper].map(|share| share * 100.0);
+        format!("{change:+.2} points ({lower:+.2} to {upper:+.2})")
+    }
+}
+
+impl CorruptionVerdicts {
+    /// The accuracies that they come to.
+    pub fn report(&self) -> CorruptionReport {
         let row = |(corruption, severity, verdicts): &(Corruption, Severity, Vec<bool>)| {
             let accuracy = Accuracy::of(verdicts);
             CorruptionResult { corruption: *corruption, severity: *severity, accuracy }
         };
-        let mut chosen: Vec<Corruption> = verdicts.iter().map(|verdict| verdict.0).collect();
-        chosen.dedup();
-        let mut averages: Vec<CorruptionAverage> =
-            [("paper", Corruption::paper()), ("standard", Corruption::standard())]
-                .into_iter()
-                .filter(|(_, set)| set.iter().all(|corruption| chosen.contains(corruption)))
-                .map(|(name, set)| average(name, n, &set, verdicts))
-                .collect();
-        if averages.is_empty() {
-            averages.push(average("chosen", n, &chosen, verdicts));
+        let average = |(name, set): (&str, Vec<Corruption>)| {
+            let (fraction, Interval { lower, upper }) = mean(&self.shares(&set));
+            let interval = Interval { lower: lower.max(0.0), upper: upper.min(1.0) };
+            CorruptionAverage { name: name.to_owned(), corruptions: set.len(), fraction, interval }
+        };
+        CorruptionReport {
+            n: self.n,
+            seed: self.seed,
+            published: self.published.clone(),
+            rows: self.rows.iter().map(row).collect(),
+            averages: self.sets().into_iter().map(average).collect(),
         }
-        Self { n, seed, rows: verdicts.iter().map(row).collect(), averages }
+    }
+
+    /// The sets of corruptions that are complete, or else what there is.
+    fn sets(&self) -> Vec<(&'static str, Vec<Corruption>)> {
+        let mut chosen: Vec<Corruption> = self.rows.iter().map(|row| row.0).collect();
+        chosen.dedup();
+        let mut sets = vec![("paper", Corruption::paper()), ("standard", Corruption::standard())];
+        sets.retain(|(_, set)| set.iter().all(|corruption| chosen.contains(corruption)));
+        if sets.is_empty() { vec![("chosen", chosen)] } else { sets }
+    }
+
+    /// For each image, in how large a share of the ways in `set` it is classified correctly.
+    fn shares(&self, set: &[Corruption]) -> Vec<f64> {
+        let rows: Vec<&Vec<bool>> =
+            self.rows.iter().filter(|row| set.contains(&row.0)).map(|row| &row.2).collect();
+        let share = |image: usize| {
+            let correct = rows.iter().filter(|verdicts| verdicts[image]).count();
+            correct as f64 / rows.len().max(1) as f64
+        };
+        (0..self.n).map(share).collect()
+    }
+}
+
+impl CorruptionComparison {
+    /// Holds the second classifier's verdicts against the first's on the same images, corrupted in
+    /// the same ways.
+    pub fn of([before, after]: [&CorruptionVerdicts; 2]) -> Self {
+        let change = |(name, set): (&str, Vec<Corruption>)| {
+            let [before, after] = [before, after].map(|verdicts| verdicts.shares(&set));
+            let changes: Vec<f64> = before.iter().zip(&after).map(|(b, a)| a - b).collect();
+            let (change, interval) = mean(&changes);
+            CorruptionChange { name: name.to_owned(), change, interval }
+        };
+        Self {
+            before: before.report(),
+            after: after.report(),
+            changes: before.sets().into_iter().map(change).collect(),
+        }
+    }
+
+    /// The first average before and after, and its change: the paper's where it was measured.
+    pub fn first(&self) -> Option<([&CorruptionAverage; 2], &CorruptionChange)> {
+        let [before, after] = [&self.before, &self.after].map(|report| report.averages.first());
+        Some(([before?, after?], self.changes.first()?))
+    }
+}
+
+impl CorruptionReport {
+    /// Where the images come from: `drawn with seed 0`, or `as published (sha256 …)`.
+    pub fn origin(&self) -> String {
+        match &self.published {
+            Some(digest) => format!("as published (sha256 {})", digest.short()),
+            None => format!("drawn with seed {}", self.seed),
+        }
     }
 
     /// The severities, rising.
@@ -116,47 +219,35 @@ impl CorruptionAverage {
     }
 }
 
-fn average(
-    name: &str,
-    n: usize,
-    set: &[Corruption],
-    verdicts: &[(Corruption, Severity, Vec<bool>)],
-) -> CorruptionAverage {
-    let counted: Vec<&Vec<bool>> =
-        verdicts.iter().filter(|v| set.contains(&v.0)).map(|v| &v.2).collect();
-    let of_image = |i: usize| {
-        let correct = counted.iter().filter(|verdicts| verdicts[i]).count();
-        correct as f64 / counted.len().max(1) as f64
-    };
-    let images: Vec<f64> = (0..n).map(of_image).collect();
-    let fraction = images.iter().sum::<f64>() / n.max(1) as f64;
-    let squares: f64 = images.iter().map(|share| (share - fraction).powi(2)).sum();
+/// The mean, and its 95 % interval by the normal distribution.
+fn mean(values: &[f64]) -> (f64, Interval) {
+    let n = values.len();
+    let mean = values.iter().sum::<f64>() / n.max(1) as f64;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     let error = (squares / (n.saturating_sub(1).max(1) * n.max(1)) as f64).sqrt();
     let half = 1.959_963_984_540_054 * error;
-    let interval =
-        Interval { lower: (fraction - half).max(0.0), upper: (fraction + half).min(1.0) };
-    CorruptionAverage { name: name.to_owned(), corruptions: set.len(), fraction, interval }
+    (mean, Interval { lower: mean - half, upper: mean + half })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdicts(corruptions: &[Corruption]) -> Vec<(Corruption, Severity, Vec<bool>)> {
-        let mut all = Vec::new();
+    fn verdicts(corruptions: &[Corruption]) -> CorruptionVerdicts {
+        let mut rows = Vec::new();
         for (i, corruption) in corruptions.iter().enumerate() {
             for severity in [Severity::ALL[0], Severity::ALL[4]] {
                 let correct = |image: usize| image >= i % 3 + usize::from(u8::from(severity) > 1);
-                all.push((*corruption, severity, (0..10).map(correct).collect()));
+                rows.push((*corruption, severity, (0..10).map(correct).collect()));
             }
         }
-        all
+        CorruptionVerdicts { n: 10, seed: 0, published: None, rows }
     }
 
     #[test]
     fn averages_are_over_the_sets_that_are_complete() {
         let names = |corruptions: &[Corruption]| -> Vec<String> {
-            let report = CorruptionReport::new(10, 0, &verdicts(corruptions));
+            let report = verdicts(corruptions).report();
             report.averages.iter().map(|a| format!("{} {}", a.name, a.corruptions)).collect()
         };
         assert_eq!(names(&Corruption::ALL), ["paper 18", "standard 15"]);
@@ -167,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_table_has_every_figure() {
-        let report = CorruptionReport::new(10, 0, &verdicts(&[Corruption::Snow, Corruption::Fog]));
+        let report = verdicts(&[Corruption::Snow, Corruption::Fog]).report();
         let expected = "\
 accuracy, %         sev. 1  sev. 5    mean
 snow                100.00   90.00   95.00
@@ -179,5 +270,23 @@ chosen (2 corruptions)   90.00 % (75.03 to 100.00, n 10)
         assert!(text.contains(r#"{"corruption":"snow","severity":1,"accuracy":{"correct":10"#));
         let back: CorruptionReport = serde_json::from_str(&text).unwrap();
         assert_eq!(back.table(), expected);
+    }
+
+    #[test]
+    fn a_change_is_paired_image_by_image() {
+        let before = verdicts(&[Corruption::Snow, Corruption::Fog]);
+        let same = CorruptionComparison::of([&before, &before]);
+        assert_eq!(same.changes[0].interval, Interval { lower: 0.0, upper: 0.0 });
+        // One image of ten is won in one way of four.
+        let mut after = before.clone();
+        after.rows[1].2[0] = true;
+        let found = CorruptionComparison::of([&before, &after]);
+        let ([first, second], change) = found.first().unwrap();
+        assert_eq!((first.name.as_str(), change.name.as_str()), ("chosen", "chosen"));
+        assert!((change.change - 0.025).abs() < 1e-12);
+        assert!((second.fraction - first.fraction - 0.025).abs() < 1e-12);
+        let half = 1.959_963_984_540_054 * 0.025;
+        assert!((change.interval.lower - (0.025 - half)).abs() < 1e-12, "{change:?}");
+        assert!((change.interval.upper - (0.025 + half)).abs() < 1e-12, "{change:?}");
     }
 }

@@ -35,7 +35,10 @@ pub use bundle::{Bundle, BundleError};
 pub use card::{Card, CardMetric, Optimized, Parity};
 pub use certificate::{Certificate, CertifiedPoint, CertifiedSample};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointMeta};
-pub use corruptions::{CorruptionAverage, CorruptionReport, CorruptionResult};
+pub use corruptions::{
+    CorruptionAverage, CorruptionChange, CorruptionComparison, CorruptionReport, CorruptionResult,
+    CorruptionVerdicts,
+};
 pub use digest::{Digest, DigestBuilder, DigestError};
 pub use interval::Interval;
 pub use lineage::Lineage;

@@ -27,6 +27,7 @@ mod noise;
 mod parameters;
 mod pixelate;
 mod planes;
+mod published;
 mod spatter;
 mod survey;
 mod weather;
@@ -42,6 +43,7 @@ use crate::threat::NoiseKey;
 use parameters::Size;
 use planes::Rgb;
 
+pub use published::{Published, PublishedError};
 pub use survey::{Corruptions, Severities, Survey, SurveyError};
 
 /// The least height and width.

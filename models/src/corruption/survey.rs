@@ -4,8 +4,8 @@ use std::fmt;
 
 use ndarray::Array4;
 
-use super::{Corruption, CorruptionError, Severity};
-use crate::artifact::CorruptionReport;
+use super::{Corruption, CorruptionError, Published, PublishedError, Severity};
+use crate::artifact::{CorruptionVerdicts, DigestBuilder};
 use crate::dataset::Dataset;
 
 /// Corruptions as a command line names them; see [`Corruption::selection`].
@@ -43,6 +43,8 @@ pub struct Survey {
     pub seed: u64,
     /// Images that are classified at a time; nothing depends on it but memory and speed.
     pub batch: usize,
+    /// Published images, where they are not to be computed.
+    pub published: Option<Published>,
 }
 
 /// Why there is no result.
@@ -50,6 +52,8 @@ pub struct Survey {
 pub enum SurveyError<E> {
     /// The images cannot be corrupted.
     Corruption(CorruptionError),
+    /// The published images cannot be used.
+    Published(PublishedError),
     /// The classifier failed.
     Classifier(E),
 }
@@ -58,6 +62,7 @@ impl<E: fmt::Display> fmt::Display for SurveyError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Corruption(error) => error.fmt(f),
+            Self::Published(error) => error.fmt(f),
             Self::Classifier(error) => error.fmt(f),
         }
     }
@@ -67,6 +72,7 @@ impl<E: std::error::Error + 'static> std::error::Error for SurveyError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Corruption(error) => error.source(),
+            Self::Published(error) => error.source(),
             Self::Classifier(error) => error.source(),
         }
     }
@@ -78,36 +84,50 @@ impl Survey {
         self.corruptions.len() * self.severities.len() * images.len()
     }
 
-    /// Corrupts all images in every way and counts which `classify` (N×C×H×W in, a class an image
-    /// out) gets right; `progress` hears the corruption and the number of images done since.
+    /// Corrupts all images in every way, or takes their published copies, and notes which `classify`
+    /// (N×C×H×W in, a class an image out) gets right; `progress` hears the corruption and the number
+    /// of images done since.
     ///
     /// # Errors
-    /// If the images cannot be corrupted, or the classifier fails.
+    /// If the images cannot be corrupted, their copies do not fit them, or the classifier fails.
     pub fn run<E>(
         &self,
         images: &Dataset,
         mut classify: impl FnMut(Array4<f32>) -> Result<Vec<usize>, E>,
         mut progress: impl FnMut(Corruption, usize),
-    ) -> Result<CorruptionReport, SurveyError<E>> {
-        let mut all = Vec::new();
+    ) -> Result<CorruptionVerdicts, SurveyError<E>> {
+        let mut rows = Vec::new();
+        let mut digest = DigestBuilder::default();
         for corruption in &self.corruptions {
+            let read = |published: &Published| published.read(*corruption, images);
+            let copies =
+                self.published.as_ref().map(read).transpose().map_err(SurveyError::Published)?;
+            if let Some(copies) = &copies {
+                digest.update(copies.digest().to_string().as_bytes());
+            }
             for severity in &self.severities {
                 let mut verdicts = Vec::with_capacity(images.len());
                 for start in (0..images.len()).step_by(self.batch.max(1)) {
-                    let rows = start..(start + self.batch.max(1)).min(images.len());
-                    let labels = &images.labels[rows.clone()];
-                    let batch = corruption
-                        .batch(*severity, images, rows, self.seed)
-                        .map_err(SurveyError::Corruption)?;
+                    let places = start..(start + self.batch.max(1)).min(images.len());
+                    let (batch, labels) = match &copies {
+                        Some(copies) => copies.batch(*severity, places),
+                        None => (
+                            corruption
+                                .batch(*severity, images, places.clone(), self.seed)
+                                .map_err(SurveyError::Corruption)?,
+                            &images.labels[places],
+                        ),
+                    };
                     let classes = classify(batch).map_err(SurveyError::Classifier)?;
                     verdicts
                         .extend(classes.iter().zip(labels).map(|(class, label)| class == label));
                     progress(*corruption, labels.len());
                 }
-                all.push((*corruption, *severity, verdicts));
+                rows.push((*corruption, *severity, verdicts));
             }
         }
-        Ok(CorruptionReport::new(images.len(), self.seed, &all))
+        let published = self.published.as_ref().map(|_| digest.finish());
+        Ok(CorruptionVerdicts { n: images.len(), seed: self.seed, published, rows })
     }
 }
 
@@ -126,6 +146,7 @@ mod tests {
             severities: vec![Severity::ALL[1], Severity::ALL[3]],
             seed: 4,
             batch,
+            published: None,
         };
         // A class by the brightness of a corner, which the corruptions change.
         let classify = |batch: Array4<f32>| {
@@ -144,5 +165,73 @@ mod tests {
         let small = Dataset::synthetic(&"synthetic:10x3x6x6".parse().unwrap(), &request).unwrap();
         let error = survey(5).run(&small, classify, |_, _| ()).unwrap_err().to_string();
         assert!(error.contains("at least 8×8 pixels, found 6×6"), "{error}");
+    }
+
+    /// A folder like CIFAR-10-C: `copies` of the images at every severity, in order.
+    fn publish(folder: &std::path::Path, images: &Dataset, copies: &[(Corruption, [u8; 5])]) {
+        let n = images.len();
+        let labels: Vec<u8> = (0..5 * n).map(|row| images.labels[row % n] as u8).collect();
+        ndarray_npy::write_npy(folder.join("labels.npy"), &ndarray::Array1::from(labels)).unwrap();
+        for (corruption, shades) in copies {
+            // Each image is its severity's shade, but for a corner pixel that is its own number.
+            let [_, height, width] = images.input();
+            let pixels =
+                ndarray::Array4::from_shape_fn((5 * n, height, width, 3), |(row, y, x, _)| {
+                    if (y, x) == (0, 0) { (row % n) as u8 } else { shades[row / n] }
+                });
+            let path = folder.join(format!("{}.npy", corruption.name()));
+            ndarray_npy::write_npy(path, &pixels).unwrap();
+        }
+    }
+
+    #[test]
+    fn published_images_are_taken_by_severity() {
+        let request = Request::new(Split::Test).limit(20);
+        let images =
+            Dataset::synthetic(&"synthetic:10x3x32x32".parse().unwrap(), &request).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), &images, &[(Corruption::Fog, [10, 20, 30, 40, 50])]);
+        let survey = Survey {
+            corruptions: vec![Corruption::Fog],
+            severities: vec![Severity::ALL[1], Severity::ALL[4]],
+            seed: 0,
+            batch: 4,
+            published: Some(Published::new(folder.path())),
+        };
+        let few = Dataset::synthetic(
+            &"synthetic:10x3x32x32".parse().unwrap(),
+            &Request::new(Split::Test).limit(15),
+        )
+        .unwrap();
+        let mut seen = Vec::new();
+        let classify = |batch: Array4<f32>| {
+            for image in batch.outer_iter() {
+                let byte = |y, x| (image[[0, y, x]] * 255.0).round() as usize;
+                seen.push((byte(1, 1), byte(0, 0)));
+            }
+            Ok::<_, CorruptionError>(vec![few.labels[0]; batch.len_of(ndarray::Axis(0))])
+        };
+        let verdicts = survey.run(&few, classify, |_, _| ()).unwrap();
+        let expected: Vec<_> =
+            [20, 50].into_iter().flat_map(|shade| (0..15).map(move |i| (shade, i))).collect();
+        assert_eq!(seen, expected, "the first at severities 2 and 5");
+        for (_, _, row) in &verdicts.rows {
+            let right: Vec<bool> = few.labels.iter().map(|label| *label == few.labels[0]).collect();
+            assert_eq!(*row, right);
+        }
+        assert!(verdicts.report().published.is_some());
+
+        let blind =
+            |batch: Array4<f32>| Ok::<_, CorruptionError>(vec![0; batch.len_of(ndarray::Axis(0))]);
+        let more = Dataset::synthetic(
+            &"synthetic:10x3x32x32".parse().unwrap(),
+            &Request::new(Split::Test).limit(21),
+        )
+        .unwrap();
+        let error = survey.run(&more, blind, |_, _| ()).unwrap_err().to_string();
+        assert!(error.contains("expected 5 times 21 images or more, found 100 images"), "{error}");
+        let other = Survey { corruptions: vec![Corruption::Frost], ..survey };
+        let error = other.run(&few, blind, |_, _| ()).unwrap_err().to_string();
+        assert!(error.contains("frost.npy"), "{error}");
     }
 }

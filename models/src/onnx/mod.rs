@@ -41,7 +41,7 @@ mod wire;
 pub use attribute::{AttributeError, Attributes};
 pub use edit::GraphBuilder;
 pub use graph::{GraphError, GraphIndex};
-pub use model::{Model, OnnxError, decode};
+pub use model::{MAX_BYTES, Model, OnnxError, decode};
 pub use plain::{OLDEST_OPSET, PLAIN_OPSET, plain};
 pub use proto::tensor_proto::DataType;
 pub use tensor::TensorError;

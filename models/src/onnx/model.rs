@@ -12,8 +12,8 @@ use super::{AttributeError, GraphError, TensorError, check, wire};
 use crate::artifact::Digest;
 use crate::artifact::atomic::{self, AtomicError};
 
-/// The largest file: protobuf's own limit.
-const MAX_BYTES: u64 = 2 << 30;
+/// The largest file in bytes: protobuf's own limit.
+pub const MAX_BYTES: u64 = 2 << 30;
 
 /// An ONNX model that cannot be read, used or written.
 #[derive(Debug, thiserror::Error)]

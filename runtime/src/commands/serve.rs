@@ -4,10 +4,11 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use clap::Args;
+use rift_runtime::server::repository::Repository;
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{App, Limits, Registry, Server, Serving, Source, name_of};
 use rift_runtime::session::{Opening, library};
@@ -20,8 +21,18 @@ use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Bundle folders or `.onnx` files, each `PATH` or `NAME=PATH`
-    #[arg(value_name = "MODEL", required = true)]
+    #[arg(value_name = "MODEL", required_unless_present = "repository")]
     models: Vec<String>,
+    /// A model repository in Triton's layout to serve instead: `DIR/NAME/VERSION/model.onnx`
+    #[arg(long, value_name = "DIR", env = "RIFT_REPOSITORY", conflicts_with = "models")]
+    repository: Option<PathBuf>,
+    /// Seconds between two looks at the repository; 0: only when a model is loaded by request
+    #[arg(long, value_name = "SECONDS", env = "RIFT_REPOSITORY_POLL", default_value = "15")]
+    repository_poll: u32,
+    /// Open models without the screen: they are your own
+    #[arg(long, env = "RIFT_TRUST_MODELS",
+          value_parser = clap::builder::FalseyValueParser::new(), conflicts_with = "screen")]
+    trust_models: bool,
     /// Where to listen; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", env = "RIFT_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -70,28 +81,57 @@ pub(crate) fn run(
     let options = args.spread.options();
     let serving = Serving { threads: options.threads, batch: options.batch, queue: args.queue };
     let mut registry = Registry::new(serving, opening, Vec::new());
-    if global.screen {
+    if !args.trust_models {
         registry = registry.with_screen(Screen::new(screen::Limits::default()));
     }
-    let app = App::new(registry, limits(args));
+    let app = App::new(registry, repository(args)?, limits(args));
     let server = Server::bind(args.listen, Arc::clone(&app))?;
     writeln!(out, "listening on http://{}", server.address())?;
     out.flush()?;
     for source in &sources {
         app.registry.announce(source);
     }
-    let loading = Arc::clone(&app);
+    let (loading, every) = (Arc::clone(&app), args.repository_poll);
     let loader = std::thread::spawn(move || {
         for source in &sources {
             // The registry says why not, and so does the server's readiness.
             let _ = loading.registry.load(source);
         }
+        watch(&loading, Duration::from_secs(every.into()));
     });
     server.run(ended())?;
     if loader.join().is_err() {
         bail!("loading the models has panicked");
     }
     Ok(Answer::Yes)
+}
+
+fn repository(args: &ServeArgs) -> anyhow::Result<Option<Repository>> {
+    let Some(folder) = &args.repository else { return Ok(None) };
+    let path = folder.display();
+    ensure!(folder.is_dir(), "cannot open the model repository `{path}`, expected a folder");
+    Ok(Some(Repository::new(folder)))
+}
+
+/// Follows the repository, if there is one, until the server ends.
+fn watch(app: &App, every: Duration) {
+    let mut failed = false;
+    loop {
+        let looked = app.poll();
+        if let Err(error) = &looked
+            && !failed
+        {
+            tracing::error!("the model repository cannot be read, serving on: {error}");
+        }
+        failed = looked.is_err();
+        let begun = Instant::now();
+        while every.is_zero() || begun.elapsed() < every {
+            if app.is_ending() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 fn limits(args: &ServeArgs) -> Limits {

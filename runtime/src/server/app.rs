@@ -1,7 +1,7 @@
 //! What every request sees.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -11,7 +11,8 @@ use axum::routing::MethodRouter;
 use tokio::sync::Semaphore;
 
 use super::limits::Limits;
-use super::registry::Registry;
+use super::registry::{Refused, Registry};
+use super::repository::Repository;
 use super::served::Served;
 use super::{ServeError, body, kserve};
 
@@ -24,14 +25,53 @@ pub struct App {
     pub limits: Limits,
     /// The KiB that bodies may take.
     pub(super) room: Arc<Semaphore>,
+    repository: Option<Mutex<Repository>>,
+    /// Whether what is served of the repository has been looked at.
+    is_open: AtomicBool,
     is_ending: AtomicBool,
 }
 
 impl App {
-    /// What requests see of `registry`.
-    pub fn new(registry: Registry, limits: Limits) -> Arc<Self> {
+    /// What requests see of `registry`, and what they and [`poll`](Self::poll) fill it from.
+    pub fn new(registry: Registry, repository: Option<Repository>, limits: Limits) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(limits.bodies.div_ceil(1024)));
-        Arc::new(Self { registry, limits, room, is_ending: AtomicBool::new(false) })
+        Arc::new(Self {
+            registry,
+            limits,
+            room,
+            is_open: AtomicBool::new(repository.is_none()),
+            repository: repository.map(Mutex::new),
+            is_ending: AtomicBool::new(false),
+        })
+    }
+
+    /// Opens the model `name` anew, from the repository where it has it; blocks as long as that takes.
+    ///
+    /// # Errors
+    /// Why it is not served as it should be.
+    pub fn load(&self, name: &str) -> Result<(), Refused> {
+        if let Some(repository) = &self.repository {
+            let mut repository = repository.lock().unwrap_or_else(PoisonError::into_inner);
+            if repository.has(name) {
+                return repository.load(name, &self.registry).map_err(Refused::Repository);
+            }
+        }
+        self.registry.reload(name)
+    }
+
+    /// Serves what the repository holds by now; the first time, whatever there is.
+    ///
+    /// # Errors
+    /// If the repository cannot be read; what is served is served on.
+    pub fn poll(&self) -> std::io::Result<()> {
+        let Some(repository) = &self.repository else { return Ok(()) };
+        let mut repository = repository.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_open.load(Ordering::Acquire) {
+            return repository.poll(&self.registry);
+        }
+        repository.open(&self.registry)?;
+        self.is_open.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// The model that a request asks for, if its queue has room.
@@ -51,6 +91,9 @@ impl App {
     pub fn is_ready(&self) -> Result<(), String> {
         if self.is_ending() {
             return Err("the server is being shut down".to_owned());
+        }
+        if !self.is_open.load(Ordering::Acquire) {
+            return Err("the model repository is being opened".to_owned());
         }
         self.registry.is_ready()
     }

@@ -13,6 +13,7 @@ mod kserve;
 mod limits;
 mod pictures;
 mod registry;
+pub mod repository;
 mod schedule;
 pub mod screen;
 mod served;

@@ -43,6 +43,9 @@ pub enum Refused {
     /// It does not pass a condition.
     #[error("{0}")]
     Condition(String),
+    /// It cannot be had from the repository.
+    #[error("{0}")]
+    Repository(String),
     /// The system has no thread for it.
     #[error("cannot start a worker")]
     Thread(#[source] std::io::Error),

@@ -1,8 +1,11 @@
 //! A model's file, read once.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rift_models::artifact::{Bundle, BundleError, Digest, archive};
+use rift_models::onnx::MAX_BYTES;
 
 use super::SessionError;
 
@@ -26,8 +29,7 @@ impl ModelFile {
         let bundle = if is_bundle { Some(Bundle::open(path)?) } else { None };
         let file = bundle.as_ref().map_or_else(|| path.to_owned(), Bundle::model);
         let name = || path.display().to_string();
-        let bytes =
-            std::fs::read(&file).map_err(|source| SessionError::Read { path: name(), source })?;
+        let bytes = content(&file).map_err(|source| SessionError::Read { path: name(), source })?;
         if let Some(bundle) = &bundle {
             // It may have been replaced since the bundle was held against its card.
             let (expected, found) = (bundle.card.model.clone(), Digest::of_bytes(&bytes));
@@ -48,4 +50,17 @@ impl ModelFile {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// The content of a plain file, no more of it than a model can have and one byte.
+fn content(file: &Path) -> io::Result<Vec<u8>> {
+    // To open a pipe is to wait for whoever writes into it.
+    let metadata = std::fs::metadata(file)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(metadata.len().min(MAX_BYTES) as usize)?;
+    File::open(file)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod protocol;
+mod repository;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

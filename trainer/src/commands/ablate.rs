@@ -17,14 +17,14 @@ use super::interpolate::WayArgs;
 use super::mrc;
 use super::mrc::AscentArgs;
 use super::source::{Images, Source, ThreatArgs};
-use super::tuning::{TestArgs, Tuned, Tuning};
+use super::tuning::{Corrupted, TestArgs, Tuned, Tuning};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
 use crate::record::Progress;
-use crate::stage::Evaluation;
 use crate::stage::ablate::{AblateReport, AblateRow, NAMES, Variant, variants};
 use crate::stage::finetune::{FinetuneSettings, Scope};
-use crate::stage::rift::{Comparison, judge};
+use crate::stage::rift::Comparison;
+use crate::stage::{Exam, Judged};
 
 /// Arguments of `ablate`. Each row chooses epoch and α on validation images and is reported on test
 /// images; none is chosen by them.
@@ -99,7 +99,9 @@ pub fn run(args: &AblateArgs) -> anyhow::Result<ExitCode> {
         source.images(&validation)?,
         source.images(&test)?,
     ];
-    let run = Run { args, source: &source, threat, images, validation, settings: Value::Null };
+    let corrupted = args.test.corrupted((&source, &args.data), args.seed, args.eval_batch_size)?;
+    let settings = Value::Null;
+    let run = Run { args, source: &source, threat, images, validation, corrupted, settings };
     let run = Run { settings: run.settings()?, ..run };
     let (criticality, mrc) = run.criticality()?;
     let report = run.all(&criticality, &mrc)?;
@@ -119,6 +121,7 @@ struct Run<'a> {
     /// Training, validation and test images.
     images: [Images; 3],
     validation: Dataset,
+    corrupted: Option<Corrupted>,
     settings: Value,
 }
 
@@ -134,6 +137,7 @@ impl Run<'_> {
             "threat": self.threat,
             "precision": args.numbers.precision,
             "test": args.test.spec(&self.threat),
+            "corruptions": args.test.describe_corruptions(args.seed),
             "mrc": [json!(args.mrc_limit), json!(ascent.radius), json!(ascent.steps),
                 json!(ascent.ascent), json!(ascent.joint)],
             "finetune": args.training.settings(Scope::All, input, args.seed).describe(),
@@ -171,7 +175,7 @@ impl Run<'_> {
     /// Every row that was asked for.
     fn all(&self, criticality: &MrcReport, mrc: &Digest) -> anyhow::Result<AblateReport> {
         let variants = self.variants(criticality);
-        let mut start: Option<Evaluation> = None;
+        let mut start: Option<Judged> = None;
         let mut rows = Vec::with_capacity(variants.len());
         for variant in &variants {
             let folder = self.args.out.join("rows").join(&variant.name);
@@ -228,7 +232,7 @@ impl Run<'_> {
         &self,
         variant: &Variant,
         mrc: &Digest,
-        start: &Evaluation,
+        start: &Judged,
         folder: &Path,
     ) -> anyhow::Result<AblateRow> {
         let (args, source) = (self.args, self.source);
@@ -247,7 +251,7 @@ impl Run<'_> {
         let alpha = tuned.made.report.chosen;
         let chosen = match alpha {
             0.0 => Comparison::of([start, start]),
-            1.0 => end,
+            1.0 => end.clone(),
             _ => Comparison::of([start, &self.judge("chosen", &chosen)?]),
         };
         let row = AblateRow {
@@ -264,11 +268,15 @@ impl Run<'_> {
         Ok(done.row)
     }
 
-    fn judge(&self, what: &'static str, network: &Network) -> anyhow::Result<Evaluation> {
-        let test = &self.images[2].set;
-        let progress = Progress::new("test", test.len(), self.args.machine.quiet);
-        let how = (&self.args.test.spec(&self.threat), self.args.eval_batch_size);
-        Ok(judge(what, network, test, how, &progress)?)
+    fn judge(&self, what: &str, network: &Network) -> anyhow::Result<Judged> {
+        let exam = Exam {
+            images: &self.images[2].set,
+            threat: &self.args.test.spec(&self.threat),
+            batch: self.args.eval_batch_size,
+            survey: self.corrupted.as_ref().map(|c| (&c.survey, &c.images)),
+        };
+        let progress = Progress::new("test", exam.len(), self.args.machine.quiet);
+        Ok(exam.judge(what, network, &progress)?)
     }
 }
 
@@ -281,12 +289,17 @@ fn print(report: &AblateReport) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let AblateReport { n, split, threat, rows, .. } = report;
     writeln!(out, "{n} {split} images, {}; changes in points", threat.label())?;
-    let head = ["clean %", "robust %"].map(|name| format!("{name:>22}"));
-    writeln!(out, "{:<15} {:>6} {} {}", "", "alpha", head[0], head[1])?;
+    let head = ["clean %", "robust %", "ood %"].map(|name| format!("{name:>22}"));
+    let is_corrupted = rows.iter().any(|row| row.chosen.corruptions.is_some());
+    let head = if is_corrupted { &head[..] } else { &head[..2] };
+    writeln!(out, "{:<15} {:>6} {}", "", "alpha", head.join(" "))?;
     if let Some(first) = rows.first() {
-        let before = &first.chosen.before;
+        let Comparison { before, corruptions, .. } = &first.chosen;
         let [clean, robust] = [before.clean.percent(), before.robust.percent()];
-        writeln!(out, "{:<15} {:>6} {clean:>22.2} {robust:>22.2}", "start", 0)?;
+        write!(out, "{:<15} {:>6} {clean:>22.2} {robust:>22.2}", "start", 0)?;
+        let corrupted = corruptions.as_ref().and_then(|found| found.first());
+        let corrupted = corrupted.map(|([before, _], _)| before.fraction * 100.0);
+        writeln!(out, "{}", corrupted.map_or_else(String::new, |value| format!(" {value:>22.2}")))?;
     }
     for row in rows {
         for (alpha, found) in [(row.alpha, &row.chosen), (1.0, &row.tuned)] {
@@ -298,7 +311,14 @@ fn print(report: &AblateReport) -> std::io::Result<()> {
             ]
             .map(|(value, change, p)| format!("{value:>6.2} {change:+.2} {p}"));
             let name = if alpha == row.alpha { row.name.as_str() } else { "" };
-            writeln!(out, "{name:<15} {alpha:>6} {:>22} {:>22}", cells[0], cells[1])?;
+            write!(out, "{name:<15} {alpha:>6} {:>22} {:>22}", cells[0], cells[1])?;
+            let corrupted = found.corruptions.as_ref().and_then(|found| found.first());
+            let corrupted = corrupted.map_or_else(String::new, |([_, after], change)| {
+                let value = after.fraction * 100.0;
+                let change = format!("{value:.2} {:+.2}", change.change * 100.0);
+                format!(" {change:>22}")
+            });
+            writeln!(out, "{corrupted}")?;
             if row.alpha == 1.0 {
                 break;
             }

@@ -6,22 +6,20 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use ndarray::{Array1, Array4};
+use ndarray::Array1;
 use ndarray_npy::NpzWriter;
 use rift_models::artifact::{Accuracy, CorruptionReport, Digest, atomic};
-use rift_models::corruption::{Corruptions, Severities, Survey};
 use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use serde::Serialize;
-use tch::Device;
 
-use crate::attack::pgd::predictions;
+use super::corruptions::CorruptionArgs;
 use crate::attack::quarter;
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::data::ImageSet;
-use crate::network::{Mode, Network, Precision, TorchError, to_array, to_tensor};
+use crate::network::{Network, Precision, to_array};
 use crate::record::Progress;
-use crate::stage::{Evaluation, Plan, evaluate, probe};
+use crate::stage::{Evaluation, Plan, corrupted, evaluate, probe};
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -36,13 +34,8 @@ pub struct EvalArgs {
     split: Split,
     #[command(flatten)]
     attack: AttackArgs,
-    /// Measure accuracy under common corruptions too: `standard` (RobustBench's 15), `paper` (18),
-    /// `all` (19) or names such as `fog,snow`; without a value, all.
-    #[arg(long, value_name = "NAMES", env = "RIFT_CORRUPTIONS", num_args = 0..=1, default_missing_value = "all")]
-    corruptions: Option<Corruptions>,
-    /// Their severities: `3`, `1,3,5` or `1..5`.
-    #[arg(long, value_name = "LEVELS", env = "RIFT_SEVERITY", default_value = "1..5")]
-    severity: Severities,
+    #[command(flatten)]
+    corruptions: CorruptionArgs,
     /// Images in a batch.
     #[arg(long, default_value_t = 256, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     batch_size: usize,
@@ -193,7 +186,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         clean: evaluation.clean_accuracy(),
         robust: spec.is_some().then(|| evaluation.robust_accuracy()),
         attack: spec.as_ref(),
-        corruptions: args.corrupted(&network, device, &dataset)?,
+        corruptions: args.corrupted(&network, &dataset)?,
     };
     if let Some(path) = &args.save_adversarial {
         save_adversarial(path, &evaluation, &dataset)?;
@@ -210,24 +203,13 @@ impl EvalArgs {
     fn corrupted(
         &self,
         network: &Network,
-        device: Device,
         dataset: &Dataset,
     ) -> anyhow::Result<Option<CorruptionReport>> {
-        let Some(corruptions) = &self.corruptions else { return Ok(None) };
-        let survey = Survey {
-            corruptions: corruptions.0.clone(),
-            severities: self.severity.0.clone(),
-            seed: self.seed,
-            batch: self.batch_size,
+        let Some(survey) = self.corruptions.survey(self.seed, self.batch_size) else {
+            return Ok(None);
         };
         let progress = Progress::new("corruptions", survey.images(dataset), self.machine.quiet);
-        let exact = network.exact()?;
-        let classify = |images: Array4<f32>| -> Result<Vec<usize>, TorchError> {
-            let images = to_tensor(&images.into_dyn(), device)?;
-            predictions(&tch::no_grad(|| exact.forward(&images, Mode::Eval))?)
-        };
-        let report = survey.run(dataset, classify, |_, images| progress.advance(images))?;
-        Ok(Some(report))
+        Ok(Some(corrupted(network, (&survey, dataset), &progress)?.report()))
     }
 }
 

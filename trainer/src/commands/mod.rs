@@ -4,6 +4,7 @@ pub mod ablate;
 pub mod bench;
 pub mod bench_criticality;
 pub mod check;
+mod corruptions;
 pub mod eval;
 pub mod finetune;
 pub mod import;

@@ -8,7 +8,8 @@ use clap::Parser;
 use ndarray::{Axis, s};
 use rift_models::arch::{ArchSpec, init};
 use rift_models::artifact::{
-    Checkpoint, CheckpointMeta, Digest, Lineage, MrcReport, Probe, SweepReport, read_json,
+    Checkpoint, CheckpointMeta, CorruptionReport, Digest, Lineage, MrcReport, Probe, SweepReport,
+    read_json,
 };
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::threat::AttackSpec;
@@ -190,12 +191,48 @@ fn seeds_are_done_once_each_and_summed_up() {
 }
 
 #[test]
+fn the_figures_under_corruptions_are_those_of_eval() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = checkpoint(folder.path());
+    let out = folder.path().join("out");
+    let corruptions = ["--corruptions", "fog,contrast", "--severity", "2,5"];
+    let long = ["--epochs", "2", "--lr", "0.05", "--tolerance", "1", "--seeds", "3,4"];
+    let arguments =
+        [&["rift"][..], &SHORT, &long, &corruptions, &["--corruption-limit", "30"]].concat();
+    run(&arguments, &[("--checkpoint", &at), ("--out", &out)]).unwrap();
+    let report: SeedsReport = read_json(&out.join("seeds.json"), "report").unwrap();
+    let eval = |checkpoint: &Path| -> CorruptionReport {
+        let json = folder.path().join("eval.json");
+        let arguments = ["eval", "--data", DATA, "--limit", "30", "--attack", "none"];
+        let arguments = [&arguments[..], &corruptions].concat();
+        run(&arguments, &[("--checkpoint", checkpoint), ("--json", &json)]).unwrap();
+        let report: serde_json::Value = read_json(&json, "evaluation").unwrap();
+        serde_json::from_value(report["corruptions"].clone()).unwrap()
+    };
+    let start = eval(&at);
+    let mut changes = Vec::new();
+    for run in &report.runs {
+        let found = run.result.corruptions.as_ref().unwrap();
+        assert_eq!((found.before.n, found.before.rows.len()), (30, 4));
+        assert_eq!(found.before, start);
+        let folder = out.join(format!("seed-{}", run.seed));
+        assert_eq!(found.after, eval(&folder.join("rift.safetensors")));
+        let page = std::fs::read_to_string(folder.join("rift.html")).unwrap();
+        assert!(page.contains("2 corruptions<small>chosen, 30 images"), "{page}");
+        changes.push(run.result.corrupted_points().unwrap());
+    }
+    let mean = report.corrupted_change.unwrap().mean;
+    assert!((changes.iter().sum::<f64>() / 2.0 - mean).abs() < 1e-9);
+}
+
+#[test]
 fn ablate_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let at = checkpoint(folder.path());
     let out = folder.path().join("out");
     let paths = [("--checkpoint", at.as_path()), ("--out", &out)];
-    let ablate = [&["ablate"][..], &SHORT, &["--epochs", "1"]].concat();
+    let corruptions = ["--corruptions", "contrast", "--severity", "5", "--corruption-limit", "20"];
+    let ablate = [&["ablate"][..], &SHORT, &["--epochs", "1"], &corruptions].concat();
     run(&[&ablate, &["--rows", "last,statistics"][..]].concat(), &paths).unwrap();
     let row = out.join("rows").join("last").join("row.json");
     let written = std::fs::metadata(&row).unwrap().modified().unwrap();
@@ -217,6 +254,10 @@ fn ablate_goes_on_where_it_stopped() {
         assert!(names(&folder).contains("rift.safetensors"), "{}", row.name);
         if row.alpha == 0.0 {
             assert_eq!(row.chosen.after, start);
+        }
+        for found in [&row.chosen, &row.tuned] {
+            let found = found.corruptions.as_ref().unwrap();
+            assert_eq!((found.before.n, found.before.rows.len()), (20, 1), "{}", row.name);
         }
     }
     let error = run(&[&ablate, &["--batch-norm", "frozen"][..]].concat(), &paths).unwrap_err();

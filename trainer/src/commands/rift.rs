@@ -17,13 +17,15 @@ use super::finetune::{PickArgs, TrainingArgs};
 use super::interpolate::WayArgs;
 use super::mrc::AscentArgs;
 use super::source::{Images, Source, ThreatArgs};
-use super::tuning::{Search, TestArgs, Tuned, Tuning};
+use super::tuning::{Corrupted, Search, TestArgs, Tuned, Tuning};
 use super::{finetune, interpolate, mrc};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
+use crate::network::Network;
 use crate::record::Progress;
+use crate::stage::Exam;
 use crate::stage::finetune::{FinetuneSettings, Scope};
 use crate::stage::rift::{
-    Candidate, Comparison, RiftReport, SeedsReport, choose, compare, page, page_of_seeds,
+    Candidate, Comparison, RiftReport, SeedsReport, choose, page, page_of_seeds,
 };
 
 /// Arguments of `rift`. A module is chosen on training images, epoch and α on validation images;
@@ -134,6 +136,9 @@ fn seeds(args: &RiftArgs, source: &Source, sets: &Sets) -> anyhow::Result<()> {
     writeln!(out, "change over {} seeds, in points: mean ± deviation (range)", args.seeds.len())?;
     writeln!(out, "clean   {}", report.clean_change)?;
     writeln!(out, "robust  {}", report.robust_change)?;
+    if let Some(change) = &report.corrupted_change {
+        writeln!(out, "ood     {change}")?;
+    }
     Ok(())
 }
 
@@ -144,6 +149,7 @@ struct Sets {
     train: Dataset,
     validation: Dataset,
     test: Dataset,
+    corrupted: Option<Corrupted>,
 }
 
 impl Sets {
@@ -156,6 +162,11 @@ impl Sets {
             validation: open(Split::Validation, limit)?,
             first: open(Split::Train, Some(first))?,
             train: open(Split::Train, limit)?,
+            corrupted: args.test.corrupted(
+                (source, &args.data),
+                args.seed,
+                args.eval_batch_size,
+            )?,
         })
     }
 }
@@ -240,12 +251,11 @@ impl<'a> Run<'a> {
         interpolate::print(&tuned.made.report)?;
 
         let test = self.source.images(&sets.test)?;
-        let progress = Progress::new("test", 2 * test.set.len(), self.args.machine.quiet);
         let threat = self.args.test.spec(&self.threat);
-        let how = (&threat, self.args.eval_batch_size);
-        let result = compare([&self.source.network, &network], &test.set, how, &progress)?;
-        drop(progress);
         let sweep = &tuned.made.report;
+        // At α = 0 the network after is the network before.
+        let after = (sweep.chosen != 0.0).then_some(&network);
+        let result = self.compare(after, &test, &threat, sets)?;
         let parents =
             [("mrc", mrc), ("finetuned", &tuned.digest), ("rift", &digest), ("data", &test.digest)];
         Ok(RiftReport {
@@ -266,6 +276,30 @@ impl<'a> Run<'a> {
             lineage: self.lineage(&parents, &images),
             checkpoint: digest,
         })
+    }
+
+    /// Holds a network, or else the start itself, against the start on the test images.
+    fn compare(
+        &self,
+        after: Option<&Network>,
+        test: &Images,
+        threat: &AttackSpec,
+        sets: &Sets,
+    ) -> anyhow::Result<Comparison> {
+        let survey = sets.corrupted.as_ref().map(|c| (&c.survey, &c.images));
+        let batch = self.args.eval_batch_size;
+        let exam = Exam { images: &test.set, threat, batch, survey };
+        let count = 1 + usize::from(after.is_some());
+        let progress = Progress::new("test", count * exam.len(), self.args.machine.quiet);
+        let known = sets.corrupted.as_ref().and_then(|c| c.start.get()).cloned();
+        let of_start = Exam { survey: exam.survey.filter(|_| known.is_none()), ..exam };
+        let mut before = of_start.judge("before", &self.source.network, &progress)?;
+        before.corrupted = before.corrupted.or(known);
+        if let (Some(corrupted), Some(verdicts)) = (&sets.corrupted, &before.corrupted) {
+            corrupted.start.get_or_init(|| verdicts.clone());
+        }
+        let after = after.map(|network| exam.judge("after", network, &progress)).transpose()?;
+        Ok(Comparison::of([&before, after.as_ref().unwrap_or(&before)]))
     }
 
     /// Fine-tunes in every way that is to be tried; gives the best one and how each was judged.
@@ -328,6 +362,7 @@ impl<'a> Run<'a> {
             "threat": self.threat,
             "precision": args.numbers.precision,
             "test": args.test.spec(&self.threat),
+            "corruptions": args.test.describe_corruptions(args.seed),
             "mrc": {
                 "images": args.mrc_limit,
                 "radius": ascent.radius,
@@ -404,5 +439,22 @@ pub(super) fn print_comparison(out: &mut impl Write, result: &Comparison) -> std
     let clean = [&before.clean, &after.clean];
     row("clean", clean, &result.clean_test, &result.clean_change)?;
     let robust = [&before.robust, &after.robust];
-    row("robust", robust, &result.robust_test, &result.robust_change)
+    row("robust", robust, &result.robust_test, &result.robust_change)?;
+    let Some(corruptions) = &result.corruptions else { return Ok(()) };
+    for ((before, after), change) in corruptions
+        .before
+        .averages
+        .iter()
+        .zip(&corruptions.after.averages)
+        .zip(&corruptions.changes)
+    {
+        writeln!(out, "ood before, {}", before.line(corruptions.before.n))?;
+        writeln!(
+            out,
+            "ood after,  {}  change {}",
+            after.line(corruptions.after.n),
+            change.points()
+        )?;
+    }
+    Ok(())
 }

@@ -1,16 +1,21 @@
 //! Fine-tuning and the way back: what `rift` and `ablate` share.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::str::FromStr;
 
 use clap::Args;
-use rift_models::artifact::{Checkpoint, Digest};
-use rift_models::dataset::Dataset;
+use rift_models::artifact::{Checkpoint, CorruptionVerdicts, Digest};
+use rift_models::corruption::{Published, Survey};
+use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::AttackSpec;
+use serde_json::{Value, json};
 
+use super::corruptions::CorruptionArgs;
 use super::interpolate::{End, Made};
 use super::source::{Images, Source};
 use super::{finetune, interpolate};
+use crate::cli::DataArgs;
 use crate::network::Network;
 use crate::stage::finetune::{FinetuneSettings, Finetuned};
 use crate::stage::interpolate::SweepSettings;
@@ -106,8 +111,8 @@ impl FromStr for Search {
     }
 }
 
-/// The attack of the final figures, where it is not that of the search.
-#[derive(Clone, Copy, Debug, Args)]
+/// What the final figures are of: the attack, where it is not that of the search, and corruptions.
+#[derive(Clone, Debug, Args)]
 pub(super) struct TestArgs {
     /// Gradient steps of the attack on the test images; by default `--steps`.
     #[arg(long, value_name = "N", env = "RIFT_TEST_STEPS")]
@@ -115,6 +120,19 @@ pub(super) struct TestArgs {
     /// Random starts of the attack on the test images, of which the worst counts.
     #[arg(long, value_name = "N", default_value_t = 1, env = "RIFT_TEST_RESTARTS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     test_restarts: usize,
+    #[command(flatten)]
+    corruptions: CorruptionArgs,
+    /// Of the test images, the first so many are corrupted.
+    #[arg(long, value_name = "N", default_value_t = 1000, env = "RIFT_CORRUPTION_LIMIT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    corruption_limit: usize,
+}
+
+/// Corruptions, and the images to corrupt.
+pub(super) struct Corrupted {
+    pub(super) survey: Survey,
+    pub(super) images: Dataset,
+    /// The verdicts on the start, which are the same for every seed of the stages.
+    pub(super) start: OnceCell<CorruptionVerdicts>,
 }
 
 impl TestArgs {
@@ -125,6 +143,34 @@ impl TestArgs {
             restarts: self.test_restarts,
             ..search.clone()
         }
+    }
+
+    /// The corruptions and the first of the test images, where corruptions are asked for.
+    pub(super) fn corrupted(
+        &self,
+        (source, data): (&Source, &DataArgs),
+        seed: u64,
+        batch: usize,
+    ) -> anyhow::Result<Option<Corrupted>> {
+        let Some(survey) = self.corruptions.survey(seed, batch) else { return Ok(None) };
+        let limit = data.limit.unwrap_or(usize::MAX).min(self.corruption_limit);
+        let images = source.open(data, Split::Test, Some(limit))?;
+        Ok(Some(Corrupted { survey, images, start: OnceCell::new() }))
+    }
+
+    /// The settings of the corruptions as a report shows them; nothing where there are none.
+    pub(super) fn describe_corruptions(&self, seed: u64) -> Value {
+        let Some(survey) = self.corruptions.survey(seed, 1) else {
+            return Value::Null;
+        };
+        let names: Vec<&str> = survey.corruptions.iter().map(|c| c.name()).collect();
+        let folder = survey.published.as_ref().map(Published::folder);
+        json!({
+            "corruptions": names,
+            "severities": survey.severities,
+            "images": self.corruption_limit,
+            "files": folder,
+        })
     }
 }
 

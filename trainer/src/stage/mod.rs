@@ -3,6 +3,7 @@
 pub mod ablate;
 pub mod check;
 mod evaluate;
+mod exam;
 pub mod finetune;
 pub mod interpolate;
 pub mod mrc;
@@ -18,6 +19,7 @@ pub(crate) mod fixture;
 mod tests;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
+pub use exam::{Exam, Judged, corrupted};
 pub use probe::probe;
 pub use step::{
     AverageSettings, AwpSettings, Moment, OnOverfitting, ProbeSettings, StepError, StepSettings,

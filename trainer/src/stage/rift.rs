@@ -4,14 +4,13 @@ mod figure;
 mod page;
 mod seeds;
 
-use rift_models::artifact::{Accuracy, Digest, Interval, Lineage, MrcRow, PairedTest, SweepPoint};
+use rift_models::artifact::{
+    Accuracy, CorruptionComparison, Digest, Interval, Lineage, MrcRow, PairedTest, SweepPoint,
+};
 use rift_models::threat::AttackSpec;
 use serde::{Deserialize, Serialize};
 
-use super::{Evaluation, Plan, evaluate};
-use crate::data::ImageSet;
-use crate::network::{Network, TorchError};
-use crate::record::Progress;
+use super::{Evaluation, Judged};
 
 pub use figure::{bars, curve};
 pub use page::{page, page_of_seeds};
@@ -35,7 +34,7 @@ impl Figures {
 }
 
 /// Two networks on the same images, under the same attack from the same noise.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
     /// The network before.
@@ -50,11 +49,16 @@ pub struct Comparison {
     pub clean_change: Interval,
     /// The paired 95 % interval of the change of the robust accuracy, a fraction.
     pub robust_change: Interval,
+    /// The two out of distribution, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corruptions: Option<CorruptionComparison>,
 }
 
 impl Comparison {
-    /// Holds the second evaluation against the first, image by image.
-    pub fn of([before, after]: [&Evaluation; 2]) -> Self {
+    /// Holds the second network's verdicts against the first's, image by image.
+    pub fn of([first, second]: [&Judged; 2]) -> Self {
+        let [before, after] = [&first.evaluation, &second.evaluation];
+        let corrupted = first.corrupted.as_ref().zip(second.corrupted.as_ref());
         let n = before.clean.len();
         let clean_test = PairedTest::new(&before.clean, &after.clean);
         let robust_test = PairedTest::new(&before.robust, &after.robust);
@@ -65,6 +69,7 @@ impl Comparison {
             robust_test,
             clean_change: clean_test.interval(n),
             robust_change: robust_test.interval(n),
+            corruptions: corrupted.map(|(a, b)| CorruptionComparison::of([a, b])),
         }
     }
 
@@ -73,6 +78,11 @@ impl Comparison {
         let (before, after) = (&self.before, &self.after);
         [[&before.clean, &after.clean], [&before.robust, &after.robust]]
             .map(|[before, after]| after.percent() - before.percent())
+    }
+
+    /// The change of the accuracy under corruptions, in points.
+    pub fn corrupted_points(&self) -> Option<f64> {
+        Some(self.corruptions.as_ref()?.first()?.1.change * 100.0)
     }
 }
 
@@ -139,36 +149,6 @@ pub struct RiftReport {
     pub checkpoint: Digest,
     /// Where all of this comes from.
     pub lineage: Lineage,
-}
-
-/// Judges a network under a threat; `what` is for the progress bar.
-///
-/// # Errors
-/// If libtorch fails.
-pub fn judge(
-    what: &'static str,
-    network: &Network,
-    images: &ImageSet,
-    (threat, batch): (&AttackSpec, usize),
-    progress: &Progress,
-) -> Result<Evaluation, TorchError> {
-    progress.say(what);
-    evaluate(network, images, &Plan { batch, attack: Some(threat), ..Plan::clean() }, progress)
-}
-
-/// Judges two networks on the same images.
-///
-/// # Errors
-/// If libtorch fails.
-pub fn compare(
-    [before, after]: [&Network; 2],
-    images: &ImageSet,
-    how: (&AttackSpec, usize),
-    progress: &Progress,
-) -> Result<Comparison, TorchError> {
-    let before = judge("before", before, images, how, progress)?;
-    let after = judge("after", after, images, how, progress)?;
-    Ok(Comparison::of([&before, &after]))
 }
 
 #[cfg(test)]

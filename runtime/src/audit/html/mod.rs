@@ -136,9 +136,10 @@ fn corrupted(report: &CorruptionReport) -> String {
     let averages: String = report.averages.iter().map(average).collect();
     format!(
         "<p>Accuracy on {} images under each of the common corruptions of Hendrycks and Dietterich \
-         (ICLR 2019), drawn with seed {}; none of it is an attack.</p><ul>{averages}</ul>\
+         (ICLR 2019), {}; none of it is an attack.</p><ul>{averages}</ul>\
          <table><thead><tr><th>corruption</th>{heads}</tr></thead><tbody>{rows}</tbody></table>",
-        report.n, report.seed
+        report.n,
+        escape(&report.origin())
     )
 }
 

@@ -1,8 +1,10 @@
 //! Accuracy out of distribution, beside the attacks.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use rift_models::artifact::CorruptionReport;
-use rift_models::corruption::{Corruptions, Severities, Survey};
+use rift_models::corruption::{Corruptions, Published, Severities, Survey};
 use rift_models::dataset::Dataset;
 use rift_runtime::attack::oracle::prediction;
 use rift_runtime::audit::Step;
@@ -23,6 +25,10 @@ pub(super) struct CorruptionArgs {
     /// Their severities: `3`, `1,3,5` or `1..5`
     #[arg(long, value_name = "LEVELS", env = "RIFT_SEVERITY", default_value = "1..5")]
     severity: Severities,
+    /// Take the corrupted images from this folder of published ones, such as CIFAR-10-C, rather than compute
+    /// them
+    #[arg(long, value_name = "FOLDER", env = "RIFT_CORRUPTION_FILES", requires = "corruptions")]
+    corruption_files: Option<PathBuf>,
 }
 
 impl CorruptionArgs {
@@ -40,10 +46,11 @@ impl CorruptionArgs {
             severities: self.severity.0.clone(),
             seed,
             batch: options.batch * BATCHES,
+            published: self.corruption_files.clone().map(Published::new),
         };
         let mut pool = Pool::new(classifier, options, data.len())?;
         let of = survey.severities.len() * data.len();
-        let report = survey.run(
+        let verdicts = survey.run(
             data,
             |images| -> Result<Vec<usize>, SessionError> {
                 let logits = pool.logits(&images.view())?;
@@ -52,6 +59,6 @@ impl CorruptionArgs {
             |corruption, done| bar.tell(Step { name: corruption.name(), done, of, left: None }),
         )?;
         bar.finish();
-        Ok(Some(report))
+        Ok(Some(verdicts.report()))
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn load(
     body: Body,
 ) -> Result<Response, ServeError> {
     body::read(&app, &headers, body).await?;
-    blocking(move || app.registry.reload(&target.model)).await
+    blocking(move || app.load(&target.model)).await
 }
 
 /// `POST /v2/repository/models/{model}/unload`

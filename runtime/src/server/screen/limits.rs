@@ -30,7 +30,7 @@ impl Default for Limits {
             file: 1 << 30,
             nodes: 20_000,
             numbers: 64 << 20,
-            memory: 512 << 20,
+            memory: 1 << 30,
             file_times: 8,
             processor: Duration::from_secs(30),
             wall: Duration::from_mins(1),

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use rift_models::artifact::{Accuracy, Interval, PairedTest};
+use rift_models::artifact::{
+    Accuracy, CorruptionAverage, CorruptionComparison, CorruptionResult, Interval, PairedTest,
+};
 use serde_json::Value;
 
 use super::figure::{bars, curve};
@@ -20,6 +22,9 @@ pub fn page(report: &RiftReport) -> String {
         report.seed
     );
     section(&mut body, "Before and after", &comparison(&report.result));
+    if let Some(found) = &report.result.corruptions {
+        section(&mut body, "Out of distribution, corruption by corruption", &corruptions(found));
+    }
     let way = format!(
         "<p>Weights from the robust ones (α = 0) to the fine-tuned ones (α = 1), judged on the \
          validation images; chosen is the best clean accuracy whose robust accuracy is not below \
@@ -79,9 +84,13 @@ pub fn page_of_seeds(report: &SeedsReport) -> String {
     let _ = write!(
         rows,
         "</table><table class=\"facts\"><tr><th>change, clean</th><td>{} points</td></tr>\
-         <tr><th>change, robust</th><td>{} points</td></tr></table>\
+         <tr><th>change, robust</th><td>{} points</td></tr>{}</table>\
          <p>Mean ± standard deviation (lowest to highest) over the seeds.</p>",
-        report.clean_change, report.robust_change
+        report.clean_change,
+        report.robust_change,
+        report.corrupted_change.map_or_else(String::new, |change| format!(
+            "<tr><th>change, under corruptions</th><td>{change} points</td></tr>"
+        ))
     );
     section(&mut body, "Before and after", &rows);
     for run in &report.runs {
@@ -152,10 +161,73 @@ fn comparison(result: &Comparison) -> String {
     let Comparison { before, after, .. } = result;
     row("clean", [&before.clean, &after.clean], &result.clean_test, &result.clean_change);
     row("robust", [&before.robust, &after.robust], &result.robust_test, &result.robust_change);
+    if let Some(found) = &result.corruptions {
+        averages(&mut text, found);
+    }
     text.push_str(
         "</table><p>Intervals are of 95 %: Wilson's, and for the change Bonett and Price's over the \
-         same images; the test is McNemar's, exact.</p>",
+         same images; the test is McNemar's, exact. Averages over corruptions have intervals by the \
+         spread over the images.</p>",
     );
+    text
+}
+
+/// The averages over corruptions, as rows of the table of accuracies.
+fn averages(text: &mut String, found: &CorruptionComparison) {
+    let CorruptionComparison { before, after, changes } = found;
+    for ((before, after), change) in before.averages.iter().zip(&after.averages).zip(changes) {
+        let cell = |average: &CorruptionAverage| {
+            let Interval { lower, upper } = average.interval;
+            format!(
+                "{:.2} %<small>{:.2} to {:.2}</small>",
+                average.fraction * 100.0,
+                lower * 100.0,
+                upper * 100.0
+            )
+        };
+        let _ = write!(
+            text,
+            "<tr><td>{} corruptions<small>{}, {} images</small></td><td class=\"n\">{}</td>\
+             <td class=\"n\">{}</td><td class=\"n\">{:+.2}<small>{:+.2} to {:+.2}</small></td>\
+             <td></td></tr>",
+            before.corruptions,
+            before.name,
+            found.before.n,
+            cell(before),
+            cell(after),
+            change.change * 100.0,
+            change.interval.lower * 100.0,
+            change.interval.upper * 100.0,
+        );
+    }
+}
+
+/// Each corruption's accuracy, averaged over its severities.
+fn corruptions(found: &CorruptionComparison) -> String {
+    let CorruptionComparison { before, after, .. } = found;
+    let severities: Vec<String> = before.severities().iter().map(ToString::to_string).collect();
+    let mut text = format!(
+        "<p>{} images under each, averaged over severity {}, {}.</p><table><tr>\
+         <th>corruption</th><th class=\"n\">before</th><th class=\"n\">after</th>\
+         <th class=\"n\">change, points</th></tr>",
+        before.n,
+        severities.join(", "),
+        escape(&before.origin())
+    );
+    let mean = |rows: &[CorruptionResult]| {
+        rows.iter().map(|row| row.accuracy.percent()).sum::<f64>() / rows.len() as f64
+    };
+    for (before, after) in before.by_corruption().zip(after.by_corruption()) {
+        let name = before[0].corruption.name().replace('_', " ");
+        let [before, after] = [before, after].map(mean);
+        let _ = write!(
+            text,
+            "<tr><td>{name}</td><td class=\"n\">{before:.2} %</td><td class=\"n\">{after:.2} %</td>\
+             <td class=\"n\">{:+.2}</td></tr>",
+            after - before
+        );
+    }
+    text.push_str("</table>");
     text
 }
 

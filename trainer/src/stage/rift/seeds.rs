@@ -57,6 +57,9 @@ pub struct SeedsReport {
     pub clean_change: Spread,
     /// The change of robust accuracy, in points.
     pub robust_change: Spread,
+    /// The change of accuracy under corruptions, in points, where every run has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted_change: Option<Spread>,
     /// The report of each seed.
     pub runs: Vec<RiftReport>,
     /// Where the report comes from.
@@ -71,10 +74,13 @@ impl SeedsReport {
             let values: Vec<f64> = points.iter().map(|points| points[which]).collect();
             Spread::of(&values)
         });
+        let corrupted: Option<Vec<f64>> =
+            runs.iter().map(|run| run.result.corrupted_points()).collect();
         Self {
             seeds: runs.iter().map(|run| run.seed).collect(),
             clean_change: clean,
             robust_change: robust,
+            corrupted_change: corrupted.map(|values| Spread::of(&values)),
             runs,
             lineage,
         }
