@@ -114,14 +114,8 @@ pub(super) type Route = (&'static str, MethodRouter<Arc<App>>);
 
 /// Every path that the server has.
 pub(super) fn routes() -> Vec<Route> {
-    [
-        kserve::routes(),
-        classify::routes(),
-        gate::routes(),
-        metrics::routes(),
-        openapi::routes(),
-    ]
-    .concat()
+    [kserve::routes(), classify::routes(), gate::routes(), metrics::routes(), openapi::routes()]
+        .concat()
 }
 
 /// The whole server, as one service.

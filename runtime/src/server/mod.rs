@@ -37,6 +37,8 @@ pub use app::App;
 pub use door::{DoorError, Entrance, TlsFiles};
 pub use error::ServeError;
 pub use gate::{Audited, Audits, Gate, Repetition, Terms};
+#[doc(hidden)]
+pub use kserve::images_in;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of};

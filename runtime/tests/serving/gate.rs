@@ -95,7 +95,8 @@ fn own_answers(place: &Place) {
     let classifier = Classifier::open(&place.path("m.onnx")).unwrap();
     let mut pool = Pool::new(&classifier, &SessionOptions { threads: 1, batch: 16 }, 16).unwrap();
     let logits = pool.logits(&images.view()).unwrap();
-    let classes: Array1<i64> = logits.rows().into_iter().map(|row| prediction(&row) as i64).collect();
+    let classes: Array1<i64> =
+        logits.rows().into_iter().map(|row| prediction(&row) as i64).collect();
     let mut npz = NpzWriter::new(File::create(place.path("own.npz")).unwrap());
     npz.add_array("x", &images).unwrap();
     npz.add_array("y", &classes).unwrap();
