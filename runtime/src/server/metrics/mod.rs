@@ -47,6 +47,7 @@ pub struct Metrics {
     waiting: Family<Labels, Gauge>,
     info: Family<Outcome, Gauge>,
     ready: Gauge,
+    busy: Gauge,
     connections: Gauge,
     /// Whether Triton's names are written too.
     names_of_triton: bool,
@@ -80,6 +81,7 @@ impl Metrics {
             waiting: Family::default(),
             info: Family::default(),
             ready: Gauge::default(),
+            busy: Gauge::default(),
             connections: Gauge::default(),
             names_of_triton,
         };
@@ -99,6 +101,7 @@ impl Metrics {
         to.register("rift_queue_requests", "Requests that wait", self.waiting.clone());
         to.register("rift_model_info", "The file that is served", self.info.clone());
         to.register("rift_ready", "Whether the server is ready", self.ready.clone());
+        to.register("rift_busy_cores", "Cores that compute", self.busy.clone());
         to.register("rift_connections", "Open connections", self.connections.clone());
     }
 
@@ -143,6 +146,7 @@ impl Metrics {
             let labels = [("model", listed.name.clone()), ("version", version), ("sha256", sha256)];
             self.info.get_or_create(&labels).set(1);
         }
+        self.busy.set(app.registry.busy() as i64);
         self.ready.set(i64::from(app.is_ready().is_ok()));
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.collection)?;
