@@ -1,5 +1,6 @@
 //! The command line.
 
+mod evidence;
 mod quantize;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rift_runtime::session::ahead::Reach;
 
+pub use evidence::{Attest, Keygen, Sign, VerifySignature};
 pub use quantize::{Activations, Calibration, Keep, Placement, Quantize, Weights};
 
 use crate::verify::parity::TOLERANCE;
@@ -42,6 +44,18 @@ pub enum Command {
     ///
     /// The exit code is 1 where something does not hold.
     Verify(Verify),
+    /// Make a pair of keys for `sign` and `attest`; those of OpenSSL do as well.
+    Keygen(Keygen),
+    /// Sign every file of a bundle, in the format of OpenSSF model signing.
+    ///
+    /// `model_signing verify key` of the Python package accepts the signature too.
+    Sign(Sign),
+    /// Sign what an audit found, as an in-toto statement about the model that it attacked.
+    Attest(Attest),
+    /// Check a signature: of a bundle, of an audit's report, or that an audit is of this bundle.
+    ///
+    /// The exit code is 1 where the key is another one or a file was changed, added or removed.
+    VerifySignature(VerifySignature),
 }
 
 /// Settings of every command.

@@ -5,6 +5,7 @@
 //! bundle is written ([`bundle`]): whole or not at all. [`quantize`] makes such a model smaller and
 //! faster, and says what that costs.
 
+pub mod attestation;
 pub mod bundle;
 pub mod cli;
 pub mod commands;
@@ -13,3 +14,4 @@ pub mod layout;
 pub mod lower;
 pub mod quantize;
 pub mod verify;
+pub mod yaml;

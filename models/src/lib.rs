@@ -1,12 +1,14 @@
 //! The vocabulary of Rift: what the three programs agree on.
 //!
 //! Networks are data ([`arch`]), datasets are read by content ([`dataset`]), a threat model is a
-//! value ([`threat`]), images get corrupted as the benchmarks do it ([`corruption`]), every file that crosses a stage has its type here ([`artifact`]), and ONNX is
-//! data too ([`onnx`]). Nothing here links a native library.
+//! value ([`threat`]), images get corrupted as the benchmarks do it ([`corruption`]), every file that
+//! crosses a stage has its type here ([`artifact`]) and may be signed ([`signature`]), and ONNX is data
+//! too ([`onnx`]). Nothing here links a native library.
 
 pub mod arch;
 pub mod artifact;
 pub mod corruption;
 pub mod dataset;
 pub mod onnx;
+pub mod signature;
 pub mod threat;

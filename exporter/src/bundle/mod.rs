@@ -1,11 +1,14 @@
-//! Bundles: a model with its card, its probe and a page for people.
+//! Bundles: a model with its card, its probe, its bill of materials and a page for people.
 //!
 //! [`export`] writes one only if the ONNX file, run by ONNX Runtime, gives the probe's images the
 //! logits that the trainer gave them.
 
+pub mod bom;
 pub mod figures;
 mod freeze;
+mod hub;
 pub mod optimized;
+mod origin;
 pub mod quantized;
 mod readme;
 
@@ -184,8 +187,8 @@ pub fn export(request: &Request, engine: &Engine) -> Result<Exported, ExportErro
     Ok(Exported { card, bytes: bytes.len(), nodes, folded })
 }
 
-/// Adds the model, its optimised form where asked, the card and the page to the probe that is there,
-/// and gives the bundle its name.
+/// Adds the model, its optimised form where asked, the card, the bill of materials and the page to
+/// the probe that is there, and gives the bundle its name.
 fn finish(
     staged: StagedFolder,
     card: &mut Card,
@@ -194,7 +197,8 @@ fn finish(
     let folder = staged.path();
     atomic::write(&folder.join(Bundle::MODEL), &model.to_bytes())?;
     card.optimized = optimize.map(|reach| optimized::add(folder, model, reach)).transpose()?;
-    atomic::write_json(&folder.join(Bundle::CARD), card)?;
+    let digest = atomic::write_json(&folder.join(Bundle::CARD), card)?;
+    atomic::write_json(&folder.join(bom::BOM), &bom::bom(card, &digest))?;
     atomic::write(&folder.join(README), readme::readme(card).as_bytes())?;
     Ok(staged.commit()?)
 }

@@ -32,7 +32,7 @@ pub fn write(
     let model_digest = digest(model);
     let found = engine.logits(&out.join(Bundle::MODEL), model.to_bytes(), &probe.images)?;
     let mut parity = parity::compare(&probe.logits, &found, f64::INFINITY)?.parity;
-    parity.tolerance = parity.max_abs_difference * SLACK;
+    parity.tolerance = two_digits(parity.max_abs_difference * SLACK);
     let mut parents = BTreeMap::from([
         ("model".to_owned(), twin.card.model.clone()),
         ("probe".to_owned(), twin.card.probe.clone()),
@@ -77,4 +77,21 @@ pub fn write(
     probe.write(&staged.path().join(Bundle::PROBE))?;
     finish(staged, &mut card, (model, optimize))?;
     Ok(card)
+}
+
+/// A number that a person can read: none of the digits after the second means anything.
+fn two_digits(number: f64) -> f64 {
+    format!("{number:.1e}").parse().unwrap_or(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tolerance_has_two_digits() {
+        assert_eq!(two_digits(0.031_249_999), 0.031);
+        assert_eq!(two_digits(12.96), 13.0);
+        assert_eq!((two_digits(0.0), two_digits(f64::INFINITY)), (0.0, f64::INFINITY));
+    }
 }

@@ -1,10 +1,12 @@
-//! The `README.md` of a bundle: a short model card for people.
+//! The `README.md` of a bundle: a short model card for people, with a head for the Hugging Face hub.
 
 use std::fmt::Write;
 
 use rift_models::artifact::{Accuracy, ActivationFormat, Bundle, Card, CardMetric, Quantization};
 use rift_models::threat::AttackSpec;
 
+use super::bom::BOM;
+use super::hub;
 use crate::verify::parity::TOLERANCE;
 
 /// How many class names the text lists.
@@ -13,7 +15,7 @@ const NAMED: usize = 20;
 /// The text for `card`; the commands in it are for the bundle's own folder, so that they hold
 /// wherever it goes.
 pub(super) fn readme(card: &Card) -> String {
-    let mut text = String::new();
+    let mut text = hub::head(card);
     // Writing to a string cannot fail.
     let _ = write(&mut text, card);
     text
@@ -135,7 +137,7 @@ fn evidence(text: &mut String, card: &Card) -> std::fmt::Result {
     writeln!(
         text,
         "On the {} images of `{}` no logit of `{}` is further than {:.1e} from the checkpoint's \
-         (accepted: {:e}), and {} predictions are the same.\n",
+         (accepted: {:.1e}), and {} predictions are the same.\n",
         parity.n,
         Bundle::PROBE,
         Bundle::MODEL,
@@ -152,9 +154,12 @@ fn evidence(text: &mut String, card: &Card) -> std::fmt::Result {
     ] {
         writeln!(text, "| {what} | `{}` |", digest.as_str().trim_start_matches("sha256:"))?;
     }
-    writeln!(text, "\n`{}` says all this to programs, with the lineage down to the data.\n", {
+    writeln!(
+        text,
+        "\n`{}` says all this to programs, with the lineage down to the data; `{BOM}` is the same as \
+         a bill of materials (CycloneDX 1.7).\n",
         Bundle::CARD
-    })
+    )
 }
 
 fn commands(text: &mut String, card: &Card) -> std::fmt::Result {
@@ -206,13 +211,13 @@ fn plain(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use rift_models::arch::ArchSpec;
     use rift_models::artifact::{Digest, Lineage, Parity};
 
     use super::*;
 
-    fn card() -> Card {
+    pub(in crate::bundle) fn card() -> Card {
         Card {
             format: Card::FORMAT,
             name: "fashion".to_owned(),

@@ -1,9 +1,12 @@
 //! The commands: settings to results on standard output.
 
+mod attest;
 mod deploy;
 mod export;
 mod quantize;
+mod sign;
 mod verify;
+mod verify_signature;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -58,10 +61,14 @@ pub fn complain(what: &str) {
 pub fn run(cli: &Cli) -> anyhow::Result<Answer> {
     let engine = || Engine::start(cli.shared.onnxruntime.as_deref(), cli.shared.threads);
     match &cli.command {
+        Command::Attest(settings) => attest::run(settings),
         Command::Deploy(settings) => deploy::run(settings, cli.shared.threads),
         Command::Export(settings) => export::run(settings, &engine()?),
+        Command::Keygen(settings) => sign::keygen(settings),
         Command::Quantize(settings) => quantize::run(settings, &engine()?),
+        Command::Sign(settings) => sign::run(settings),
         Command::Verify(settings) => verify::run(settings, &engine()?),
+        Command::VerifySignature(settings) => verify_signature::run(settings),
     }
 }
 

@@ -10,6 +10,7 @@ use rift_models::artifact::atomic::{self, AtomicError};
 use serde_json::{Value, json};
 
 use super::identifier;
+use crate::yaml::yaml;
 
 /// The file of the manifest that runs `rift-runtime`.
 pub const RIFT: &str = "rift-runtime.yaml";
@@ -89,52 +90,9 @@ fn triton(storage: &str) -> Value {
     })
 }
 
-/// A value as YAML in block style; its scalars are written as in JSON, which YAML reads.
-fn yaml(value: &Value) -> String {
-    let mut text = String::new();
-    block(&mut text, value, 0);
-    text
-}
-
-fn block(text: &mut String, value: &Value, depth: usize) {
-    let indent = "  ".repeat(depth);
-    let mut entry = |head: &str, value: &Value| match value {
-        Value::Object(map) if !map.is_empty() => {
-            text.extend([head, "\n"]);
-            block(text, value, depth + 1);
-        }
-        Value::Array(list) if !list.is_empty() => {
-            text.extend([head, "\n"]);
-            block(text, value, depth + 1);
-        }
-        scalar => text.extend([head, " ", &scalar.to_string(), "\n"]),
-    };
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                entry(&format!("{indent}{}:", json!(key)), value);
-            }
-        }
-        Value::Array(list) => {
-            for value in list {
-                entry(&format!("{indent}-"), value);
-            }
-        }
-        scalar => text.extend([&indent, scalar.to_string().as_str(), "\n"]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn yaml_is_in_blocks_with_scalars_of_json() {
-        let value = json!({ "a": { "b": [1, { "c": "d: #" }], "e": {} }, "f": true });
-        let expected =
-            "\"a\":\n  \"b\":\n    - 1\n    -\n      \"c\": \"d: #\"\n  \"e\": {}\n\"f\": true\n";
-        assert_eq!(yaml(&value), expected);
-    }
 
     #[test]
     fn the_container_has_no_right_that_it_does_not_need() {

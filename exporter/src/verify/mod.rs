@@ -341,7 +341,7 @@ fn agreement(name: &'static str, holds: bool, [expected, found]: [String; 2]) ->
 fn parity_check(comparison: &Comparison) -> Check {
     let Comparison { parity, worst } = comparison;
     let figures = format!(
-        "largest difference {:.1e} on {} images, accepted {:e}, {} same predictions",
+        "largest difference {:.1e} on {} images, accepted {:.1e}, {} same predictions",
         parity.max_abs_difference, parity.n, parity.tolerance, parity.same_prediction
     );
     let holds = parity.holds();

@@ -57,15 +57,15 @@ fn manifests_for_kserve() {
     let read = |name| std::fs::read_to_string(run.path("manifests").join(name)).unwrap();
     let rift = read("rift-runtime.yaml");
     for part in [
-        "\"kind\": \"InferenceService\"",
-        "\"image\": \"registry/rift:1\"",
-        "\"value\": \"s3://models/bundle\"",
-        "\"runAsNonRoot\": true",
+        "kind: \"InferenceService\"",
+        "image: \"registry/rift:1\"",
+        "value: \"s3://models/bundle\"",
+        "runAsNonRoot: true",
     ] {
         assert!(rift.contains(part), "`{part}` is not in\n{rift}");
     }
     let triton = read("triton.yaml");
-    assert!(triton.contains("\"storageUri\": \"s3://models/bundle\""), "{triton}");
+    assert!(triton.contains("storageUri: \"s3://models/bundle\""), "{triton}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn writes_a_bundle_that_the_runtime_opens() {
     assert!(done.stdout.contains("9 batch normalisations folded"), "{done:?}");
     assert_eq!(
         names(&run.path("bundle")),
-        ["README.md", "card.json", "model.onnx", "probe.safetensors"]
+        ["README.md", "bom.cdx.json", "card.json", "model.onnx", "probe.safetensors"]
     );
     let bundle = Bundle::open(&run.path("bundle")).unwrap();
     let card = &bundle.card;
@@ -46,7 +46,7 @@ fn writes_a_bundle_that_the_runtime_opens() {
 fn the_same_checkpoint_gives_the_same_bytes() {
     let run = Run::new();
     run.exported();
-    let files = ["model.onnx", "card.json", "probe.safetensors", "README.md"];
+    let files = ["model.onnx", "card.json", "probe.safetensors", "README.md", "bom.cdx.json"];
     let read = || files.map(|file| std::fs::read(run.path("bundle").join(file)).unwrap());
     let first = read();
     run.exported();
@@ -182,7 +182,7 @@ fn settings_come_from_variables_too() {
     let card: Card = read_json(&run.path("named/card.json"), "card").unwrap();
     assert_eq!(card.name, "clothes");
     let page = std::fs::read_to_string(run.path("named/README.md")).unwrap();
-    assert!(page.starts_with("# clothes\n") && page.contains(card.model.short()), "{page}");
+    assert!(page.contains("\n# clothes\n") && page.contains(card.model.short()), "{page}");
 }
 
 #[test]

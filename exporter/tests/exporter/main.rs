@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what tests say with them, they expect")]
 
+mod audit;
 mod deploy;
 mod export;
 mod figures;
@@ -9,6 +10,9 @@ mod fixture;
 mod gradient;
 mod kill;
 mod parity;
+mod peers;
 mod quantize;
 mod reference;
+mod schema;
+mod sign;
 mod verify;

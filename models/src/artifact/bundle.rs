@@ -69,9 +69,13 @@ impl Bundle {
     pub const CARD: &'static str = "card.json";
     /// The probe's file name.
     pub const PROBE: &'static str = "probe.safetensors";
-
     /// The optimised model's file name.
     pub const OPTIMIZED: &'static str = "optimized.onnx";
+    /// The signature's file name, that of OpenSSF model signing.
+    pub const SIGNATURE: &'static str = "model.sig";
+
+    /// The files that programs act on.
+    pub const FILES: [&'static str; 4] = [Self::MODEL, Self::CARD, Self::PROBE, Self::OPTIMIZED];
 
     /// Reads the card of a bundle, a folder or an archive ([`archive::SUFFIX`]), and checks every
     /// file against it.

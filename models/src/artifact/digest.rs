@@ -76,6 +76,28 @@ impl Digest {
         }
     }
 
+    /// The digest of 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub fn from_hex(hex: &str) -> Result<Self, DigestError> {
+        Self::try_from(format!("sha256:{}", hex.to_ascii_lowercase()))
+    }
+
+    /// The 64 hexadecimal digits alone.
+    pub fn hex(&self) -> &str {
+        &self.0[7..]
+    }
+
+    /// The digest itself.
+    pub fn bytes(&self) -> [u8; 32] {
+        let digit = |at: usize| match self.hex().as_bytes()[at] {
+            letter @ b'a'..=b'f' => letter - b'a' + 10,
+            digit => digit - b'0',
+        };
+        std::array::from_fn(|at| digit(2 * at) << 4 | digit(2 * at + 1))
+    }
+
     /// The first twelve hexadecimal digits, for tables.
     pub fn short(&self) -> &str {
         &self.0[7..19]
@@ -123,6 +145,9 @@ mod tests {
             digest.as_str(),
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+        let bytes = digest.bytes();
+        assert_eq!((bytes[0], bytes[1], bytes[31]), (0xba, 0x78, 0xad));
+        assert_eq!(Digest::from_hex(&digest.hex().to_uppercase()).unwrap(), digest);
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"abc").unwrap();
         assert_eq!(Digest::of_file(file.path()).unwrap(), digest);

@@ -35,6 +35,8 @@ use door::{Door, guard, listener};
 pub use app::App;
 pub use door::{DoorError, Entrance, TlsFiles};
 pub use error::ServeError;
+#[doc(hidden)]
+pub use kserve::images_in;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of};

@@ -12,9 +12,11 @@ mod repository;
 mod request;
 mod statistics;
 
+use axum::http::HeaderMap;
 use axum::routing::{get, post};
 
 use super::app::Route;
+use crate::session::Classifier;
 
 /// The extensions that the server has, as its metadata names them.
 pub(super) const EXTENSIONS: [&str; 5] = [
@@ -24,6 +26,19 @@ pub(super) const EXTENSIONS: [&str; 5] = [
     "model_repository",
     "statistics",
 ];
+
+/// How many images an inference request for `classifier` holds, if it is one; the first `head` bytes of
+/// its body are JSON, all of them where nothing is said.
+///
+/// The door to the decoder for who holds it against damaged requests.
+#[doc(hidden)]
+pub fn images_in(classifier: &Classifier, head: Option<usize>, body: Vec<u8>) -> Option<usize> {
+    let mut headers = HeaderMap::new();
+    if let Some(head) = head {
+        headers.insert(request::HEADER_LENGTH, head.into());
+    }
+    Some(request::Request::read(&headers, &body.into(), classifier).ok()?.n)
+}
 
 /// The paths of the protocol.
 pub(super) fn routes() -> Vec<Route> {

@@ -1,0 +1,55 @@
+//! `rift-exporter keygen` and `rift-exporter sign`.
+
+use std::path::{Path, PathBuf};
+
+use rift_models::artifact::{Bundle, archive, atomic};
+use rift_models::signature::{Envelope, PrivateKey, model};
+
+use super::Answer;
+use crate::cli::{Keygen, Sign};
+
+/// Makes a pair of keys.
+pub(super) fn keygen(settings: &Keygen) -> anyhow::Result<Answer> {
+    let [private, public] = ["key", "pub"].map(|ending| with_ending(&settings.out, ending));
+    let key = PrivateKey::generate();
+    key.write(&private)?;
+    key.public().write(&public)?;
+    Ok(Answer::Yes(format!(
+        "private  {}, for your eyes alone\npublic   {}, key {}\n",
+        private.display(),
+        public.display(),
+        &key.public().hint()[..12]
+    )))
+}
+
+/// Signs a bundle whose files are those of its card.
+pub(super) fn run(settings: &Sign) -> anyhow::Result<Answer> {
+    let key = PrivateKey::read(&settings.key)?;
+    Bundle::open(&settings.bundle)?;
+    let out = settings.out.clone().unwrap_or_else(|| place(&settings.bundle));
+    let statement = model::describe(&settings.bundle, &out)?;
+    let envelope = Envelope::sign(&statement, &key);
+    atomic::write_json(&out, &envelope.to_bundle(&key.public()))?;
+    Ok(Answer::Yes(format!(
+        "signed   {}\nkey      {}\nwritten  {}\n",
+        settings.bundle.display(),
+        &key.public().hint()[..12],
+        out.display()
+    )))
+}
+
+/// Where the signature of a bundle lies unless somebody says otherwise.
+pub(super) fn place(bundle: &Path) -> PathBuf {
+    if archive::is_archive(bundle) {
+        with_ending(bundle, "sig")
+    } else {
+        bundle.join(Bundle::SIGNATURE)
+    }
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}

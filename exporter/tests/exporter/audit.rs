@@ -1,0 +1,178 @@
+//! `rift-exporter attest` as a process.
+
+use rift_models::artifact::{
+    Accuracy, AttackResult, AuditReport, Bundle, Digest, ModelIdentity, RuntimeIdentity,
+    SampleResult, Shard, Threat, atomic,
+};
+use rift_models::threat::{Epsilon, Norm};
+use serde_json::{Value, json};
+
+use crate::fixture::{Finished, Run};
+use crate::sign::signed;
+
+/// An audit of the bundle in `run`, as `audit.json`.
+pub(crate) fn write(run: &Run) -> AuditReport {
+    let bundle = Bundle::open(&run.path("bundle")).unwrap();
+    let eps = Epsilon::ratio(8, 255).unwrap();
+    let [clean, robust] = [9, 6].map(|correct| Accuracy::new(correct, 10));
+    let sample = |index| SampleResult {
+        index,
+        label: 0,
+        clean_prediction: 0,
+        adversarial_prediction: 0,
+        distance: 0.0,
+        broken_by: None,
+        broken_at: None,
+        blind: false,
+        twin: None,
+    };
+    let report = AuditReport {
+        format: AuditReport::FORMAT,
+        clean_accuracy: clean.fraction,
+        robust_accuracy: robust.fraction,
+        n: 10,
+        split: "test".to_owned(),
+        interval: robust.interval,
+        clean_interval: clean.interval,
+        threat: Threat { norm: Norm::Linf, eps },
+        curve: Vec::new(),
+        attacks: vec![AttackResult {
+            name: "pgd".to_owned(),
+            eps: None,
+            settings: Value::Null,
+            attacked: 9,
+            broken: 3,
+            unreached: 0,
+            robust,
+            seconds: None,
+            gradients: 90,
+            forwards: 9,
+        }],
+        samples: (0..10).map(sample).collect(),
+        model: ModelIdentity {
+            path: "bundle".to_owned(),
+            digest: bundle.card.model.clone(),
+            data: Digest::of_bytes(b"images"),
+            checkpoint: Some(run.digest.clone()),
+        },
+        twin: None,
+        runtime: runtime(),
+        request: None,
+        shard: None,
+        certified: None,
+        corruptions: None,
+        warnings: vec!["few-images: the interval is wide".to_owned()],
+    };
+    atomic::write_json(&run.path("audit.json"), &report).unwrap();
+    report
+}
+
+fn runtime() -> RuntimeIdentity {
+    RuntimeIdentity {
+        program: "rift-runtime 0.1.0".to_owned(),
+        onnxruntime: "1.31.1".to_owned(),
+        provider: "CPUExecutionProvider".to_owned(),
+        library: None,
+        steering: None,
+        instruction_set: Vec::new(),
+        seed: 0,
+    }
+}
+
+fn attested() -> Run {
+    let run = signed();
+    write(&run);
+    let done = run.rift(&["attest", "audit.json", "--key", "rift.key"]);
+    assert!(done.code == 0 && done.stdout.contains("robust 60.00 %"), "{done:?}");
+    run
+}
+
+fn verify(run: &Run, arguments: &[&str]) -> Finished {
+    run.rift(&[&["verify-signature", "--key", "rift.pub"], arguments].concat())
+}
+
+#[test]
+fn a_signed_audit_says_what_was_found_of_which_model() {
+    let run = attested();
+    let itself = verify(&run, &["audit.intoto.json"]);
+    let line = "robust 60.00 % (31.27 to 83.18), clean 90.00 % on 10 images of the test split, \
+                linf 8/255, by pgd";
+    assert!(itself.code == 0 && itself.stdout.contains(line), "{itself:?}");
+    // The report that it is of, and the bundle.
+    assert_eq!(verify(&run, &["audit.json"]).code, 0);
+    let bundle = ["bundle", "--signature", "audit.intoto.json"];
+    assert_eq!(verify(&run, &bundle).code, 0);
+    let file = ["bundle/model.onnx", "--signature", "audit.intoto.json"];
+    assert_eq!(verify(&run, &file).code, 0);
+    // Another bundle, and another report.
+    std::fs::write(run.path("bundle/model.onnx"), b"another").unwrap();
+    verify(&run, &bundle).fails(1, &["it says nothing of `bundle`"]);
+    let mut report = std::fs::read(run.path("audit.json")).unwrap();
+    report.push(b'\n');
+    std::fs::write(run.path("audit.json"), report).unwrap();
+    verify(&run, &["audit.json"]).fails(1, &["it says nothing of `audit.json`"]);
+}
+
+#[test]
+fn the_statement_is_in_toto_in_dsse_without_the_images() {
+    let run = attested();
+    let read = |name: &str| std::fs::read(run.path(name)).unwrap();
+    let envelope: Value = serde_json::from_slice(&read("audit.intoto.json")).unwrap();
+    assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
+    let payload = base64(envelope["payload"].as_str().unwrap());
+    let statement: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(statement["predicateType"], "https://rift/robustness-audit/v1");
+    let subjects = statement["subject"].as_array().unwrap();
+    let names: Vec<&str> =
+        subjects.iter().map(|subject| subject["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["model", "data, test split", "checkpoint"]);
+    let bundle = Bundle::open(&run.path("bundle")).unwrap();
+    assert_eq!(subjects[0]["digest"], json!({ "sha256": bundle.card.model.hex() }));
+    assert_eq!(subjects[1]["digest"]["sha256"], Digest::of_bytes(b"images").hex());
+    let predicate = &statement["predicate"];
+    assert_eq!(
+        predicate["report"]["digest"]["sha256"],
+        Digest::of_bytes(&read("audit.json")).hex()
+    );
+    assert_eq!(predicate["audit"]["robust_accuracy"], 0.6);
+    assert_eq!(predicate["audit"]["warnings"].as_array().unwrap().len(), 1);
+    assert!(predicate["audit"].get("samples").is_none());
+}
+
+/// Decodes base64 by hand, so that nothing of the program is trusted.
+fn base64(text: &str) -> Vec<u8> {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter_map(|byte| alphabet.iter().position(|letter| *letter == byte));
+    let bits: Vec<usize> =
+        digits.flat_map(|digit| (0..6).rev().map(move |bit| digit >> bit & 1)).collect();
+    bits.chunks_exact(8)
+        .map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | *bit as u8))
+        .collect()
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let run = attested();
+    let attest = |audit: &str| run.rift(&["attest", audit, "--key", "rift.key", "--out", "x"]);
+    attest("nothing").fails(2, &["cannot read `nothing`"]);
+    attest("bundle/card.json").fails(2, &["`bundle/card.json` is not a valid audit report"]);
+    let mut report = write(&run);
+    report.shard = Some(Shard { number: 1, of: 4, total: 40 });
+    atomic::write_json(&run.path("part.json"), &report).unwrap();
+    attest("part.json").fails(2, &["`part.json` is part 1 of 4", "merge the parts first"]);
+    report.format = 9;
+    report.shard = None;
+    atomic::write_json(&run.path("new.json"), &report).unwrap();
+    attest("new.json").fails(2, &["report format 9"]);
+    assert!(!run.path("x").exists());
+    let statement = run.path("audit.intoto.json");
+    let good = std::fs::read_to_string(&statement).unwrap();
+    std::fs::write(&statement, &good[..good.len() / 2]).unwrap();
+    verify(&run, &["audit.intoto.json"])
+        .fails(2, &["`audit.intoto.json` is not a usable signature"]);
+    std::fs::write(&statement, good.replacen("\"payload\": \"e", "\"payload\": \"f", 1)).unwrap();
+    verify(&run, &["audit.intoto.json"]).fails(1, &["the key did not sign these bytes"]);
+    std::fs::remove_file(&statement).unwrap();
+    verify(&run, &["audit.json"]).fails(2, &["there is no signature `audit.intoto.json`"]);
+}
