@@ -163,6 +163,11 @@ impl Registry {
         &self.metrics
     }
 
+    /// Cores that compute, or are about to.
+    pub fn busy(&self) -> usize {
+        self.schedule.busy()
+    }
+
     /// How models are served.
     pub fn serving(&self) -> Serving {
         self.serving

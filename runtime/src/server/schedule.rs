@@ -89,6 +89,11 @@ impl Schedule {
         Queue { schedule: Arc::clone(self), key, wake }
     }
 
+    /// Cores that compute, or are about to.
+    pub(super) fn busy(&self) -> usize {
+        self.lock().busy
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,9 +135,15 @@ impl Lane {
         }
     }
 
-    fn drop_gone(&mut self, now: Instant) {
-        self.jobs.retain(|job| !job.is_gone(now));
-        self.images = self.jobs.iter().map(|job| job.n).sum();
+    /// Whether no more may wait, those apart that a worker is about to take.
+    fn is_full(&mut self) -> bool {
+        let most = self.capacity + self.promised;
+        if self.jobs.len() >= most {
+            let now = Instant::now();
+            self.jobs.retain(|job| !job.is_gone(now));
+            self.images = self.jobs.iter().map(|job| job.n).sum();
+        }
+        self.jobs.len() >= most
     }
 }
 
@@ -145,11 +156,8 @@ impl Queue {
         if lane.is_closed {
             return Err(Refusal::Closed);
         }
-        if lane.jobs.len() >= lane.capacity {
-            lane.drop_gone(Instant::now());
-            if lane.jobs.len() >= lane.capacity {
-                return Err(Refusal::Full);
-            }
+        if lane.is_full() {
+            return Err(Refusal::Full);
         }
         if lane.jobs.is_empty() {
             // Time in which it had no work is no credit.
@@ -165,10 +173,7 @@ impl Queue {
     pub(super) fn is_full(&self) -> bool {
         let mut state = self.schedule.lock();
         let Some(lane) = state.lanes.get_mut(&self.key) else { return true };
-        if lane.jobs.len() >= lane.capacity {
-            lane.drop_gone(Instant::now());
-        }
-        lane.jobs.len() >= lane.capacity
+        lane.is_full()
     }
 
     /// Requests that wait.

@@ -68,15 +68,19 @@ impl Station {
         let images: usize = batch.iter().map(|job| job.n).sum();
         let classes = logits.len() / images.max(1);
         let mut rows = logits.as_slice();
-        for (job, queued) in batch.drain(..).zip(&*queued) {
+        let (mut answers, computed) = (Vec::with_capacity(batch.len()), ended - begun);
+        for (job, queued) in batch.iter().zip(&*queued) {
             let (own, others) = rows.split_at(job.n * classes);
             rows = others;
-            let computed = ended - begun;
-            // Who has gone needs none.
-            let _ = job.answer.send(Ok(Answer { logits: own.to_vec(), queued: *queued, computed }));
+            answers.push(Answer { logits: own.to_vec(), queued: *queued, computed });
         }
-        let took = Took { input: begun - started, infer: ended - begun, output: ended.elapsed() };
+        // Counted first: who has an answer finds it counted.
+        let took = Took { input: begun - started, infer: computed, output: ended.elapsed() };
         self.statistics.ran(images, queued, took);
+        for (job, answer) in batch.drain(..).zip(answers) {
+            // Who has gone needs none.
+            let _ = job.answer.send(Ok(answer));
+        }
     }
 }
 

@@ -48,6 +48,7 @@ fn a_full_queue_says_so_at_the_door() {
         client
     };
     let mut running = ask();
+    serving.until("rift_busy_cores", 1.0);
     let mut waiting = ask();
     serving.until("rift_queue_requests", 1.0);
     let refused = serving.client().post(INFER, &body);

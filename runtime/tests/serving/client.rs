@@ -67,8 +67,10 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Reply {
-        self.begin(method, path, headers, body.len());
-        self.stream.get_mut().write_all(body).unwrap();
+        // In one piece: a server that answers without reading the body keeps the connection only if
+        // the body is there already.
+        let request = [head(method, path, headers, body.len()).as_bytes(), body].concat();
+        self.write(&request);
         self.receive().unwrap()
     }
 
@@ -93,15 +95,7 @@ impl Client {
         headers: &[(&str, &str)],
         length: usize,
     ) {
-        let mut head = format!("{method} {path} HTTP/1.1\r\n");
-        if !headers.iter().any(|(name, _)| *name == "host") {
-            head += "host: localhost\r\n";
-        }
-        for (name, value) in headers {
-            head.extend([name, ": ", value, "\r\n"]);
-        }
-        self.write(head.as_bytes());
-        self.write(format!("content-length: {length}\r\n\r\n").as_bytes());
+        self.write(head(method, path, headers, length).as_bytes());
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
@@ -127,4 +121,16 @@ impl Client {
         self.stream.read_exact(&mut body).unwrap();
         Some(Reply { status, headers, body })
     }
+}
+
+/// The head of a request whose body has `length` bytes.
+fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head += "host: localhost\r\n";
+    }
+    for (name, value) in headers {
+        head.extend([name, ": ", value, "\r\n"]);
+    }
+    head + &format!("content-length: {length}\r\n\r\n")
 }

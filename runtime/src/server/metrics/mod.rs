@@ -50,6 +50,7 @@ pub struct Metrics {
     info: Family<Outcome, Gauge>,
     ready: Gauge,
     audit: AuditMeters,
+    busy: Gauge,
     connections: Gauge,
     /// Whether Triton's names are written too.
     names_of_triton: bool,
@@ -84,6 +85,7 @@ impl Metrics {
             info: Family::default(),
             ready: Gauge::default(),
             audit: AuditMeters::default(),
+            busy: Gauge::default(),
             connections: Gauge::default(),
             names_of_triton,
         };
@@ -104,6 +106,7 @@ impl Metrics {
         to.register("rift_model_info", "The file that is served", self.info.clone());
         to.register("rift_ready", "Whether the server is ready", self.ready.clone());
         self.audit.register(to);
+        to.register("rift_busy_cores", "Cores that compute", self.busy.clone());
         to.register("rift_connections", "Open connections", self.connections.clone());
     }
 
@@ -149,6 +152,7 @@ impl Metrics {
             self.info.get_or_create(&labels).set(1);
         }
         self.audit.set(app.registry.audits());
+        self.busy.set(app.registry.busy() as i64);
         self.ready.set(i64::from(app.is_ready().is_ok()));
         let mut text = String::new();
         prometheus_text::encode(&mut text, &self.collection)?;
