@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
+use super::head;
 use super::reply::reply;
-use super::request::{Images, Request};
 use crate::server::app::{App, Target};
-use crate::server::{ServeError, body, pictures};
+use crate::server::{ServeError, body};
 
 pub(super) async fn infer(
     State(app): State<Arc<App>>,
@@ -26,13 +26,9 @@ pub(super) async fn infer(
         }
     };
     let content = body::read(&app, &headers, body).await?;
-    let request = served.counting(Request::read(&headers, &content.bytes, served.classifier()))?;
-    let Request { id, within, images, n, wanted } = request;
-    let images = match images {
-        Images::Tensor(tensor) => tensor,
-        Images::Pictures(files) => served.counting(pictures::decode(&app, &served, files).await)?,
-    };
-    let within = within.map_or(app.limits.answer, |within| within.min(app.limits.answer));
-    let answer = served.infer(images, n, within).await?;
-    reply(&served, id.as_deref(), wanted, &answer.logits)
+    let asked = served.counting(head::Body::read(&headers, &content.bytes, served.classifier()))?;
+    let head::Body { id, is_binary, request } = asked;
+    let classes = request.classes;
+    let logits = request.logits(&app, &served).await?;
+    reply(&served, id.as_deref(), (is_binary, classes), &logits)
 }

@@ -3,6 +3,7 @@
 mod binary;
 mod classification;
 mod datatype;
+mod head;
 mod health;
 mod infer;
 mod json;
@@ -35,9 +36,9 @@ pub(super) const EXTENSIONS: [&str; 5] = [
 pub fn images_in(classifier: &Classifier, head: Option<usize>, body: Vec<u8>) -> Option<usize> {
     let mut headers = HeaderMap::new();
     if let Some(head) = head {
-        headers.insert(request::HEADER_LENGTH, head.into());
+        headers.insert(head::HEADER_LENGTH, head.into());
     }
-    Some(request::Request::read(&headers, &body.into(), classifier).ok()?.n)
+    Some(head::Body::read(&headers, &body.into(), classifier).ok()?.request.n)
 }
 
 /// The paths of the protocol.

@@ -4,7 +4,7 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::request::{HEADER_LENGTH, Wanted};
+use super::head::HEADER_LENGTH;
 use super::{binary, classification, datatype};
 use crate::server::ServeError;
 use crate::server::error::json;
@@ -42,23 +42,23 @@ enum Data<'a> {
     Labels(Vec<String>),
 }
 
-/// The logits as they are wanted.
+/// The logits as they are wanted: in binary or not, all or only so many classes of each image.
 pub(super) fn reply(
     served: &Served,
     id: Option<&str>,
-    wanted: Wanted,
+    (is_binary, classes): (bool, Option<usize>),
     logits: &[f32],
 ) -> Result<Response, ServeError> {
     let classifier = served.classifier();
     let n = logits.len() / classifier.classes();
-    let (datatype, columns, data) = match wanted.classes {
+    let (datatype, columns, data) = match classes {
         None => (datatype::LOGITS, classifier.classes(), Data::Numbers(logits)),
         Some(k) => {
             (datatype::BYTES, k, Data::Labels(classification::labels(classifier, logits, k)))
         }
     };
     let mut tensor = Vec::new();
-    let (parameters, data) = if wanted.is_binary {
+    let (parameters, data) = if is_binary {
         match &data {
             Data::Numbers(numbers) => binary::push_floats(&mut tensor, numbers),
             Data::Labels(labels) => {
@@ -78,7 +78,7 @@ pub(super) fn reply(
         id,
         outputs: [Output { name, datatype, shape: [n, columns], parameters, data }],
     };
-    if !wanted.is_binary {
+    if !is_binary {
         return Ok(json(&reply));
     }
     let mut body = serde_json::to_vec(&reply).map_err(|_| ServeError::Internal)?;

@@ -19,12 +19,13 @@ struct Wanted {
     ready: bool,
 }
 
+/// A version of a model.
 #[derive(Serialize)]
-struct Line {
-    name: String,
-    version: String,
-    state: &'static str,
-    reason: String,
+pub(in crate::server) struct Line {
+    pub(in crate::server) name: String,
+    pub(in crate::server) version: String,
+    pub(in crate::server) state: &'static str,
+    pub(in crate::server) reason: String,
 }
 
 /// `POST /v2/repository/index`
@@ -40,22 +41,24 @@ pub(super) async fn index(
             ServeError::invalid(format!("expected `{{\"ready\": true|false}}`: {error}"))
         })?,
     };
-    let lines: Vec<Line> = app
-        .registry
-        .index()
-        .into_iter()
-        .filter(|listed| !wanted.ready || matches!(listed.state, registry::State::Ready(_)))
-        .map(|listed| {
-            let (state, reason) = match listed.state {
-                registry::State::Ready(_) => ("READY", String::new()),
-                registry::State::Loading => ("LOADING", String::new()),
-                registry::State::Unavailable(reason) => ("UNAVAILABLE", reason),
-                registry::State::Unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
-            };
-            Line { name: listed.name, version: listed.version.to_string(), state, reason }
-        })
-        .collect();
-    Ok(json(&lines))
+    Ok(json(&lines(&app, wanted.ready)))
+}
+
+/// The index, or what of it is ready.
+pub(in crate::server) fn lines(app: &App, only_ready: bool) -> Vec<Line> {
+    let listed = app.registry.index().into_iter();
+    let wanted =
+        listed.filter(|listed| !only_ready || matches!(listed.state, registry::State::Ready(_)));
+    let line = |listed: registry::Listed| {
+        let (state, reason) = match listed.state {
+            registry::State::Ready(_) => ("READY", String::new()),
+            registry::State::Loading => ("LOADING", String::new()),
+            registry::State::Unavailable(reason) => ("UNAVAILABLE", reason),
+            registry::State::Unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
+        };
+        Line { name: listed.name, version: listed.version.to_string(), state, reason }
+    };
+    wanted.map(line).collect()
 }
 
 /// `POST /v2/repository/models/{model}/load`: answers when the model is served, or says why not.
@@ -66,7 +69,8 @@ pub(super) async fn load(
     body: Body,
 ) -> Result<Response, ServeError> {
     body::read(&app, &headers, body).await?;
-    blocking(move || app.load(&target.model)).await
+    opened(app, target.model).await?;
+    Ok(StatusCode::OK.into_response())
 }
 
 /// `POST /v2/repository/models/{model}/unload`
@@ -77,18 +81,26 @@ pub(super) async fn unload(
     body: Body,
 ) -> Result<Response, ServeError> {
     body::read(&app, &headers, body).await?;
-    blocking(move || app.registry.unload(&target.model)).await
+    unloaded(app, target.model).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Opens a model anew, until it is served.
+pub(in crate::server) async fn opened(app: Arc<App>, model: String) -> Result<(), ServeError> {
+    blocking(move || app.load(&model)).await
+}
+
+/// Serves a model no more.
+pub(in crate::server) async fn unloaded(app: Arc<App>, model: String) -> Result<(), ServeError> {
+    blocking(move || app.registry.unload(&model)).await
 }
 
 async fn blocking(
     work: impl FnOnce() -> Result<(), Refused> + Send + 'static,
-) -> Result<Response, ServeError> {
+) -> Result<(), ServeError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| ServeError::Internal)?;
-    match done {
-        Ok(()) => Ok(StatusCode::OK.into_response()),
-        Err(refused @ Refused::Unknown { .. }) => {
-            Err(ServeError::NotFound { what: refused.to_string() })
-        }
-        Err(refused) => Err(ServeError::invalid(registry::in_one_line(&refused))),
-    }
+    done.map_err(|refused| match refused {
+        Refused::Unknown { .. } => ServeError::NotFound { what: refused.to_string() },
+        refused => ServeError::invalid(registry::in_one_line(&refused)),
+    })
 }
