@@ -46,4 +46,4 @@ pub use plain::{OLDEST_OPSET, PLAIN_OPSET, plain};
 pub use proto::tensor_proto::DataType;
 pub use tensor::TensorError;
 pub use value::{Dim, TensorType};
-pub use wire::unknown_field;
+pub use wire::{next_field, unknown_field};

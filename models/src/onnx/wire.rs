@@ -56,7 +56,7 @@ pub(super) fn structure(bytes: &[u8]) -> usize {
 
 fn numbers(mut bytes: &[u8], message: Message) -> usize {
     let mut sum = 0;
-    while let Some((field, content)) = next(&mut bytes) {
+    while let Some((field, content)) = next_field(&mut bytes) {
         let Some(content) = content else { continue };
         if let Some(inner) = message.inside(field) {
             sum += numbers(content, inner);
@@ -77,7 +77,7 @@ pub fn unknown_field(bytes: &[u8]) -> Option<String> {
 }
 
 fn unknown(mut bytes: &[u8], message: Message) -> Option<String> {
-    while let Some((field, content)) = next(&mut bytes) {
+    while let Some((field, content)) = next_field(&mut bytes) {
         let (name, fields) = message.fields();
         if !fields.contains(&field) {
             return Some(format!("field {field} of {name}"));
@@ -91,8 +91,8 @@ fn unknown(mut bytes: &[u8], message: Message) -> Option<String> {
 }
 
 /// The next field's number and, where its length is written before it, its content; `None` at the
-/// end and where the encoding is broken.
-fn next<'b>(bytes: &mut &'b [u8]) -> Option<(u64, Option<&'b [u8]>)> {
+/// end and where the encoding is broken. A group's fields come as if they were not in it.
+pub fn next_field<'b>(bytes: &mut &'b [u8]) -> Option<(u64, Option<&'b [u8]>)> {
     let key = varint(bytes)?;
     let length = match key & 7 {
         0 => {
@@ -101,6 +101,8 @@ fn next<'b>(bytes: &mut &'b [u8]) -> Option<(u64, Option<&'b [u8]>)> {
         }
         1 => 8,
         2 => usize::try_from(varint(bytes)?).ok()?,
+        // Where a group begins and ends: the decoder skips it, and reads on.
+        3 | 4 => 0,
         5 => 4,
         _ => return None,
     };
@@ -150,13 +152,19 @@ mod tests {
         prost::encoding::bytes::encode(7, &graph, &mut model);
         assert!(ModelProto::decode(&model[..]).is_ok());
         assert_eq!(unknown_field(&model).as_deref(), Some("field 77 of a node"));
+        // Nor does an empty group hide what follows it.
+        let hidden = [&[0x0b, 0x0c][..], &model].concat();
+        assert_eq!(unknown_field(&hidden).as_deref(), Some("field 77 of a node"));
+        let group = [&[0x9b, 0x06, 0x9c, 0x06][..], &model].concat();
+        assert!(ModelProto::decode(&group[..]).is_ok());
+        assert_eq!(unknown_field(&group).as_deref(), Some("field 99 of the model"));
         let known = ModelProto::decode(&model[..]).unwrap().encode_to_vec();
         assert_eq!(unknown_field(&known), None);
     }
 
     #[test]
     fn broken_bytes_end_the_count() {
-        for bytes in [&[0xff; 12][..], &[0x3a, 0xff, 0xff, 0x03], &[0x3f], &[0x08]] {
+        for bytes in [&[0xff; 12][..], &[0x3a, 0xff, 0xff, 0x03], &[0x3f], &[0x08], &[0x0b]] {
             assert_eq!(structure(bytes), bytes.len());
         }
     }

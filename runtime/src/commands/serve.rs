@@ -40,6 +40,9 @@ pub(crate) struct ServeArgs {
     /// Where to listen; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", env = "RIFT_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Where to listen for gRPC too, for instance 127.0.0.1:8001; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", env = "RIFT_GRPC_LISTEN")]
+    grpc_listen: Option<SocketAddr>,
     /// Requests that may wait for each model; further ones are answered with 429
     #[arg(long, value_name = "N", env = "RIFT_QUEUE", default_value = "256",
           value_parser = at_least_one)]
@@ -163,9 +166,16 @@ pub(crate) fn run(
         registry = registry.with_gate(gate);
     }
     let app = App::new(registry, repository(args)?, limits(args));
-    let server = Server::bind(args.listen, &args.entrance.entrance(), Arc::clone(&app))?;
+    let entrance = args.entrance.entrance();
+    let mut server = Server::bind(args.listen, &entrance, Arc::clone(&app))?;
+    if let Some(address) = args.grpc_listen {
+        server = server.with_grpc(address, &entrance)?;
+    }
     let scheme = if args.entrance.tls_cert.is_some() { "https" } else { "http" };
     writeln!(out, "listening on {scheme}://{}", server.address())?;
+    if let Some(address) = server.grpc_address() {
+        writeln!(out, "listening for gRPC on {address}")?;
+    }
     out.flush()?;
     for source in &sources {
         app.registry.announce(source);

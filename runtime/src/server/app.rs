@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
 use axum::routing::MethodRouter;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::limits::Limits;
 use super::registry::{Refused, Registry};
@@ -28,7 +28,7 @@ pub struct App {
     repository: Option<Mutex<Repository>>,
     /// Whether what is served of the repository has been looked at.
     is_open: AtomicBool,
-    is_ending: AtomicBool,
+    is_ending: watch::Sender<bool>,
 }
 
 impl App {
@@ -41,7 +41,7 @@ impl App {
             room,
             is_open: AtomicBool::new(repository.is_none()),
             repository: repository.map(Mutex::new),
-            is_ending: AtomicBool::new(false),
+            is_ending: watch::Sender::new(false),
         })
     }
 
@@ -100,12 +100,24 @@ impl App {
 
     /// Whether the server has been told to end.
     pub fn is_ending(&self) -> bool {
-        self.is_ending.load(Ordering::Acquire)
+        *self.is_ending.borrow()
     }
 
     /// From now on the server is not ready.
     pub(super) fn end(&self) {
-        self.is_ending.store(true, Ordering::Release);
+        self.is_ending.send_replace(true);
+    }
+
+    /// Waits until the server is told to end.
+    pub(super) async fn ended(&self) {
+        // The sender is here: it is never gone.
+        let _ = self.is_ending.subscribe().wait_for(|is_ending| *is_ending).await;
+    }
+
+    /// Waits until it takes no more requests either.
+    pub(super) async fn closing(&self) {
+        self.ended().await;
+        tokio::time::sleep(self.limits.drain).await;
     }
 }
 

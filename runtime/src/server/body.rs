@@ -22,14 +22,14 @@ pub(super) struct Content {
 
 /// Some KiB of those that all bodies share.
 #[derive(Debug, Default)]
-struct Room {
+pub(super) struct Room {
     held: Option<OwnedSemaphorePermit>,
     kib: usize,
 }
 
 impl Room {
     /// Makes it large enough for so many bytes.
-    fn grow(&mut self, app: &App, bytes: usize) -> Result<(), ServeError> {
+    pub(super) fn grow(&mut self, app: &App, bytes: usize) -> Result<(), ServeError> {
         let more = bytes.div_ceil(1024).saturating_sub(self.kib);
         if more == 0 {
             return Ok(());

@@ -117,14 +117,22 @@ impl ServeError {
     }
 }
 
-impl IntoResponse for ServeError {
-    fn into_response(self) -> Response {
+impl ServeError {
+    /// Says what happened, loudly if the server is at fault.
+    pub(super) fn log(&self) {
         let status = self.status();
         if status.is_server_error() {
             tracing::warn!(status = status.as_u16(), "{self}");
         } else {
             tracing::debug!(status = status.as_u16(), "{self}");
         }
+    }
+}
+
+impl IntoResponse for ServeError {
+    fn into_response(self) -> Response {
+        self.log();
+        let status = self.status();
         let mut response = json(&Shape { error: self.to_string() });
         *response.status_mut() = status;
         let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! The server: the Open Inference Protocol over HTTP, in front of the models of a [`Registry`].
+//! The server: the Open Inference Protocol over HTTP and gRPC, in front of the models of a [`Registry`].
 //!
 //! Connections and protocol are asynchronous; the models run on threads of their own, one a core,
 //! each with a session ([`Served`]). Between the two lies a queue that makes batches of whatever waits
@@ -11,6 +11,7 @@ mod classify;
 mod door;
 mod error;
 mod gate;
+mod grpc;
 mod kserve;
 mod limits;
 mod metrics;
@@ -30,13 +31,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware;
-use door::{Door, guard, listener};
+use axum::{Router, middleware};
+use door::{Door, Language, guard, listener};
 
 pub use app::App;
 pub use door::{DoorError, Entrance, TlsFiles};
 pub use error::ServeError;
 pub use gate::{Audited, Audits, Gate, Repetition, Terms};
+#[doc(hidden)]
+pub use grpc::proto as grpc_messages;
 #[doc(hidden)]
 pub use kserve::images_in;
 pub use limits::Limits;
@@ -69,10 +72,17 @@ pub enum StartError {
 /// A server that listens and does not answer yet.
 #[derive(Debug)]
 pub struct Server {
+    http: Doorway,
+    grpc: Option<Doorway>,
+    app: Arc<App>,
+}
+
+/// A door, and where it is.
+#[derive(Debug)]
+struct Doorway {
     listener: std::net::TcpListener,
     address: SocketAddr,
     door: Arc<Door>,
-    app: Arc<App>,
 }
 
 impl Server {
@@ -85,17 +95,27 @@ impl Server {
         entrance: &Entrance,
         app: Arc<App>,
     ) -> Result<Self, StartError> {
-        let door = Arc::new(Door::open(address, entrance)?);
-        let failed = |source| StartError::Listen { address, source };
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, door, app })
+        let http = Doorway::open(address, entrance, Language::Http)?;
+        Ok(Self { http, grpc: None, app })
+    }
+
+    /// Listens on `address` too, for those who speak gRPC.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn with_grpc(self, address: SocketAddr, entrance: &Entrance) -> Result<Self, StartError> {
+        let grpc = Some(Doorway::open(address, entrance, Language::Grpc)?);
+        Ok(Self { grpc, ..self })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.http.address
+    }
+
+    /// Where it listens for gRPC, if it does.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|doorway| doorway.address)
     }
 
     /// Answers until `end` comes, then lets what is under way end.
@@ -111,24 +131,56 @@ impl Server {
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let Self { listener, address, door, app } = self;
+        let Self { http, grpc, app } = self;
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .map_err(|source| StartError::Listen { address, source })?;
             let guard =
-                middleware::from_fn_with_state((Arc::clone(&door), Arc::clone(&app)), guard);
+                middleware::from_fn_with_state((Arc::clone(&http.door), Arc::clone(&app)), guard);
             let router = app::router(&app).layer(guard);
-            let follow = tokio::spawn({
-                let door = Arc::clone(&door);
-                async move { door.follow().await }
-            });
-            listener::serve((Arc::clone(&app), door), listener, router, end).await;
-            follow.abort();
-            Ok::<_, StartError>(())
+            let http = http.serve(&app, router, end);
+            // The first door that is told to close says so to the app.
+            let grpc = async {
+                let Some(grpc) = grpc else { return Ok(()) };
+                let router = grpc::router(&app, &grpc.door);
+                grpc.serve(&app, router, app.ended()).await
+            };
+            tokio::try_join!(http, grpc)
         })?;
         // Who still waits is cut off, so that no worker works for it.
         runtime.shutdown_timeout(Duration::from_secs(1));
         app.registry.close();
+        Ok(())
+    }
+}
+
+impl Doorway {
+    fn open(
+        address: SocketAddr,
+        entrance: &Entrance,
+        language: Language,
+    ) -> Result<Self, StartError> {
+        let door = Arc::new(Door::open(address, entrance, language)?);
+        let failed = |source| StartError::Listen { address, source };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, door })
+    }
+
+    async fn serve(
+        self,
+        app: &Arc<App>,
+        router: Router,
+        end: impl Future<Output = ()>,
+    ) -> Result<(), StartError> {
+        let Self { listener, address, door } = self;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|source| StartError::Listen { address, source })?;
+        let follow = tokio::spawn({
+            let door = Arc::clone(&door);
+            async move { door.follow().await }
+        });
+        listener::serve((Arc::clone(app), door), listener, router, end).await;
+        follow.abort();
         Ok(())
     }
 }

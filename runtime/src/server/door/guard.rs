@@ -37,7 +37,8 @@ pub(in crate::server) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match admit(&door, &request) {
+    let is_probe = request.uri().path().starts_with(OPEN);
+    let mut response = match admit(&door, &request, is_probe) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     };
@@ -53,7 +54,12 @@ pub(in crate::server) async fn guard(
     response
 }
 
-fn admit(door: &Door, request: &Request) -> Result<(), ServeError> {
+/// Whether a request may come in; a probe needs no token.
+pub(in crate::server) fn admit(
+    door: &Door,
+    request: &Request,
+    is_probe: bool,
+) -> Result<(), ServeError> {
     let headers = request.headers();
     let host = request.uri().authority().map(Authority::as_str);
     let host = host.or_else(|| headers.get(header::HOST).and_then(|host| host.to_str().ok()));
@@ -67,7 +73,7 @@ fn admit(door: &Door, request: &Request) -> Result<(), ServeError> {
         return Err(ServeError::Forbidden { what });
     }
     match &door.tokens {
-        Some(tokens) if !request.uri().path().starts_with(OPEN) => {
+        Some(tokens) if !is_probe => {
             let token = bearer(headers).ok_or(ServeError::Unauthorized)?;
             if tokens.has(token) { Ok(()) } else { Err(ServeError::Unauthorized) }
         }

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Door;
+use super::{Door, Language};
 use crate::server::app::App;
+use crate::server::grpc;
 
 /// How long the system is given after a failure to take a connection, and how often an ending server
 /// looks whether anybody is still there.
@@ -107,13 +108,24 @@ impl Entering {
     }
 
     async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let ended = match self.door.language {
+            Language::Http => self.converse_http(stream).await,
+            Language::Grpc => grpc::converse(&self.app, self.router, stream).await,
+        };
+        // A connection that breaks is its client's affair.
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended");
+        }
+    }
+
+    async fn converse_http(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    ) -> hyper::Result<()> {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.app.limits.arrival)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
-        // A connection that breaks is its client's affair.
-        if let Err(error) = self.watcher.watch(connection).await {
-            tracing::debug!(%error, "a connection ended");
-        }
+        self.watcher.watch(connection).await
     }
 }

@@ -13,12 +13,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) use guard::guard;
+pub(super) use guard::{admit, guard};
 use tls::Tls;
 use token::Tokens;
 
 /// How often files of keys and tokens are looked at.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// What is spoken at a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    /// HTTP/1.1.
+    Http,
+    /// gRPC, over HTTP/2.
+    Grpc,
+}
 
 /// Who may come in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,11 +105,16 @@ pub(super) struct Door {
     pub(super) tls: Option<Tls>,
     /// Whether only this machine comes in.
     pub(super) is_local: bool,
+    language: Language,
 }
 
 impl Door {
-    /// A door at `address`.
-    pub(super) fn open(address: SocketAddr, entrance: &Entrance) -> Result<Self, DoorError> {
+    /// A door at `address` for those who speak `language`.
+    pub(super) fn open(
+        address: SocketAddr,
+        entrance: &Entrance,
+        language: Language,
+    ) -> Result<Self, DoorError> {
         let is_local = address.ip().is_loopback();
         let asks_for = entrance.token_file.is_some()
             || entrance.tls.as_ref().is_some_and(|tls| tls.client_authority.is_some());
@@ -109,11 +123,11 @@ impl Door {
             return Err(DoorError::Open { address });
         }
         let tokens = entrance.token_file.as_deref().map(Tokens::read).transpose()?;
-        let tls = entrance.tls.clone().map(Tls::read).transpose()?;
+        let tls = entrance.tls.clone().map(|files| Tls::read(files, language)).transpose()?;
         if !is_local && tls.is_none() {
             tracing::warn!(%address, "what passes is not encrypted, expected `--tls-cert` and `--tls-key`");
         }
-        Ok(Self { tokens, tls, is_local })
+        Ok(Self { tokens, tls, is_local, language })
     }
 
     /// Follows its files as they change, for ever.

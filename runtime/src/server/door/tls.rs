@@ -12,11 +12,12 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::watched::Stamp;
-use super::{DoorError, TlsFiles};
+use super::{DoorError, Language, TlsFiles};
 
 /// The keys, as their files are now.
 pub(in crate::server) struct Tls {
     files: TlsFiles,
+    language: Language,
     config: RwLock<Arc<ServerConfig>>,
     seen: Mutex<Stamp>,
 }
@@ -29,10 +30,10 @@ impl fmt::Debug for Tls {
 
 impl Tls {
     /// Reads the keys.
-    pub(super) fn read(files: TlsFiles) -> Result<Self, DoorError> {
+    pub(super) fn read(files: TlsFiles, language: Language) -> Result<Self, DoorError> {
         let seen = Mutex::new(Stamp::of(paths(&files)));
-        let config = RwLock::new(Arc::new(config(&files)?));
-        Ok(Self { files, config, seen })
+        let config = RwLock::new(Arc::new(config(&files, language)?));
+        Ok(Self { files, language, config, seen })
     }
 
     /// What greets the next client.
@@ -48,7 +49,7 @@ impl Tls {
             return;
         }
         *seen = now;
-        match config(&self.files) {
+        match config(&self.files, self.language) {
             Ok(config) => {
                 *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
                 tracing::info!("the files of TLS have been read again");
@@ -63,7 +64,7 @@ fn paths(files: &TlsFiles) -> impl Iterator<Item = &PathBuf> {
     [&files.certificate, &files.key].into_iter().chain(&files.client_authority)
 }
 
-fn config(files: &TlsFiles) -> Result<ServerConfig, DoorError> {
+fn config(files: &TlsFiles, language: Language) -> Result<ServerConfig, DoorError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
@@ -86,7 +87,11 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, DoorError> {
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| unreadable(&files.key, error.to_string()))?;
     let mut config = builder.with_single_cert(certificates(&files.certificate)?, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let protocol = match language {
+        Language::Http => "http/1.1",
+        Language::Grpc => "h2",
+    };
+    config.alpn_protocols = vec![protocol.into()];
     Ok(config)
 }
 

@@ -30,14 +30,14 @@ pub(super) fn strings(tensor: &Bytes, n: usize) -> Result<Vec<Bytes>, ServeError
 }
 
 /// Appends an element of a tensor of `BYTES`.
-pub(super) fn push_string(to: &mut Vec<u8>, element: &str) {
+pub(in crate::server) fn push_string(to: &mut Vec<u8>, element: &str) {
     let length = u32::try_from(element.len()).unwrap_or(u32::MAX);
     to.extend_from_slice(&length.to_le_bytes());
     to.extend_from_slice(element.as_bytes());
 }
 
 /// Appends a tensor of `FP32`.
-pub(super) fn push_floats(to: &mut Vec<u8>, values: &[f32]) {
+pub(in crate::server) fn push_floats(to: &mut Vec<u8>, values: &[f32]) {
     to.extend(values.iter().flat_map(|value| value.to_le_bytes()));
 }
 

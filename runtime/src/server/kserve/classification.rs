@@ -3,7 +3,7 @@
 use crate::session::Classifier;
 
 /// The `k` likeliest classes of each image: `value:class`, and `:name` where it has one.
-pub(super) fn labels(classifier: &Classifier, logits: &[f32], k: usize) -> Vec<String> {
+pub(in crate::server) fn labels(classifier: &Classifier, logits: &[f32], k: usize) -> Vec<String> {
     let classes = classifier.classes();
     let names = classifier.class_names();
     let mut labels = Vec::with_capacity(logits.len() / classes * k);

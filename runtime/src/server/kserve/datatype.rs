@@ -3,12 +3,12 @@
 use crate::session::Element;
 
 /// Encoded pictures: each a length in four bytes, little-endian, and the file.
-pub(super) const BYTES: &str = "BYTES";
+pub(in crate::server) const BYTES: &str = "BYTES";
 /// What logits are.
-pub(super) const LOGITS: &str = "FP32";
+pub(in crate::server) const LOGITS: &str = "FP32";
 
 /// The protocol's name: `FP32`.
-pub(super) fn name(element: Element) -> &'static str {
+pub(in crate::server) fn name(element: Element) -> &'static str {
     match element {
         Element::Uint8 => "UINT8",
         Element::Float16 => "FP16",

@@ -14,7 +14,7 @@ use crate::server::error::json;
 use crate::server::served::Served;
 
 /// What kind of model it is, in Triton's words.
-const PLATFORM: &str = "onnxruntime_onnx";
+pub(in crate::server) const PLATFORM: &str = "onnxruntime_onnx";
 
 #[derive(Serialize)]
 struct Tensor<'a> {

@@ -1,16 +1,16 @@
 //! The Open Inference Protocol, version 2, over REST, with the extensions that its clients expect.
 
-mod binary;
-mod classification;
-mod datatype;
+pub(super) mod binary;
+pub(super) mod classification;
+pub(super) mod datatype;
 mod head;
 mod health;
 mod infer;
 mod json;
-mod metadata;
+pub(super) mod metadata;
 mod reply;
-mod repository;
-mod request;
+pub(super) mod repository;
+pub(super) mod request;
 mod statistics;
 
 use axum::http::HeaderMap;
