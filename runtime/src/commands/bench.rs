@@ -15,7 +15,7 @@ use rift_runtime::session::{Opening, Pool, SessionError, SessionOptions, Worker,
 use serde::Serialize;
 
 use super::{Answer, open_with, output};
-use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
+use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one, model_path};
 
 /// Seconds that one repetition should take at least, so that a timer's noise does not matter.
 const SECONDS: f64 = 0.5;
@@ -23,8 +23,8 @@ const SECONDS: f64 = 0.5;
 /// The arguments of `bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// A bundle folder or an `.onnx` file
-    #[arg(value_name = "MODEL")]
+    /// A bundle, an `.onnx` file, or `zoo:NAME`
+    #[arg(value_name = "MODEL", value_parser = model_path())]
     model: PathBuf,
     /// Timed repetitions, of which the median counts
     #[arg(long, value_name = "N", env = "RIFT_REPETITIONS", default_value = "5",

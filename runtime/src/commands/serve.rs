@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
+use rift_models::zoo;
 use rift_runtime::server::repository::Repository;
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{
@@ -24,7 +25,7 @@ use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Bundle folders or `.onnx` files, each `PATH` or `NAME=PATH`
+    /// Bundles, `.onnx` files or `zoo:NAME`, each `PATH` or `NAME=PATH`
     #[arg(value_name = "MODEL", required_unless_present = "repository")]
     models: Vec<String>,
     /// A model repository in Triton's layout to serve instead: `DIR/NAME/VERSION/model.onnx`
@@ -239,9 +240,10 @@ fn sources(models: &[String]) -> anyhow::Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for model in models {
         let (name, path) = match model.split_once('=') {
-            Some((name, path)) if !name.contains('/') => (name.to_owned(), PathBuf::from(path)),
-            _ => (name_of(model.as_ref()), PathBuf::from(model)),
+            Some((name, path)) if !name.contains('/') => (name.to_owned(), path),
+            _ => (name_of(zoo::name(model).unwrap_or(model).as_ref()), model.as_str()),
         };
+        let path = zoo::locate(path.into())?;
         ensure!(!name.is_empty(), "`{model}` has no name, expected `PATH` or `NAME=PATH`");
         let exists = path.exists();
         ensure!(
