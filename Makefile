@@ -1,6 +1,6 @@
 # `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
 
-.PHONY: help setup setup-openvino build demo test check bench gpu check-dependencies
+.PHONY: help setup setup-openvino build manual demo test check bench gpu check-dependencies
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
@@ -14,6 +14,11 @@ setup-openvino: setup ## ONNX Runtime with OpenVINO in .openvino, for `--provide
 
 build: setup ## the three programs, optimised, in target/release
 	cargo build --release --workspace --bins
+
+manual: build ## manual pages, and completions for bash, fish and zsh, in target/manual
+	@for program in rift-trainer rift-exporter rift-runtime; do \
+	    $${CARGO_TARGET_DIR:-target}/release/$$program manual --out target/manual || exit; \
+	done
 
 demo: build ## Fashion-MNIST from training to audit; DATA=… for other images
 	@demo/run.sh

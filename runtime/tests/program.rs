@@ -11,6 +11,7 @@ mod mutations;
 mod scale;
 mod screening;
 mod serving;
+mod shipped;
 mod small_models;
 
 use std::fs;
