@@ -37,9 +37,10 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 	    -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
 
-bench: build ## images per second beside PyTorch; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
+bench: build ## images per second beside PyTorch, the server beside MLServer; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
 	@python3 tests/bench/bench.py
 	@python3 tests/bench/training.py
+	@python3 tests/bench/serving.py
 	@if [ -n "$(CHECKPOINT)" ]; then \
 	    .peers/bin/python tests/bench/attack.py "$(CHECKPOINT)" "$(BUNDLE)" --data "$(DATA)"; \
 	else \

@@ -170,7 +170,7 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// A number of things that each take memory.
-fn up_to_1024(text: &str) -> Result<usize, String> {
+pub(crate) fn up_to_1024(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=1024) => Ok(number),
         _ => Err("expected a whole number from 1 to 1024".to_owned()),
@@ -212,7 +212,9 @@ fn log(command: &Command) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| otherwise.into()))
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // It would panic where standard error cannot be written, for instance on a full disk.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

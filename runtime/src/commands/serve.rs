@@ -163,6 +163,7 @@ pub(crate) fn run(
     if let Some(gate) = &gate {
         registry = registry.with_gate(gate);
     }
+    allow_many_files();
     let app = App::new(registry, repository(args)?, limits(args));
     let server = Server::bind(args.listen, &args.entrance.entrance(), Arc::clone(&app))?;
     let scheme = if args.entrance.tls_cert.is_some() { "https" } else { "http" };
@@ -193,6 +194,20 @@ pub(crate) fn run(
     }
     Ok(Answer::Yes)
 }
+
+/// As many open connections as the system allows: its first word is often 1,024 files, which is meant
+/// for programs that cannot count further.
+#[cfg(unix)]
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+}
+
+#[cfg(not(unix))]
+fn allow_many_files() {}
 
 fn repository(args: &ServeArgs) -> anyhow::Result<Option<Repository>> {
     let Some(folder) = &args.repository else { return Ok(None) };
