@@ -68,6 +68,8 @@ struct Report<'a> {
     eps: Epsilon,
     /// Whether the adversarial picture is another class to the model.
     flipped: bool,
+    /// Whether the first gradient told the attack nothing: that none was found means nothing then.
+    blind: bool,
     /// How far it is from the original, in the norm.
     distance: f32,
     /// Gradients that were taken.
@@ -276,6 +278,7 @@ fn report(
         norm: spec.norm,
         eps: spec.eps.clone(),
         flipped: found.outcome.broken,
+        blind: found.outcome.blind,
         distance: found.outcome.distance,
         gradients: found.outcome.gradients,
         seconds,

@@ -1,15 +1,19 @@
 //! The server, over loopback.
 
 mod admission;
+mod browser;
 mod client;
 mod door;
 mod gate;
 mod operation;
+mod page;
+mod page_in_browser;
 mod pictures;
 mod protocol;
 mod reload;
 mod repository;
 mod tls;
+mod watch;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

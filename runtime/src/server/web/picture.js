@@ -207,7 +207,9 @@ function show(found, eps) {
   table(found.adversarial.predictions);
   const more = text("took", { gradients: found.gradients, seconds: time(found.seconds) });
   const values = { eps, before: first.name, after: now.name, share: percent(now.probability) };
-  say(text(found.flipped ? "flipped" : "held", values), more, found.flipped ? "bad" : "good");
+  if (found.flipped) say(text("flipped", values), more, "bad");
+  else if (found.blind) say(text("held", values), text("blind"), "bad");
+  else say(text("held", values), more, "good");
 }
 
 slider.addEventListener("input", () => {
