@@ -320,3 +320,43 @@ impl Oracle for WholeBytes<'_> {
         self.0.gradient(images, labels, targets)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::ImageFormat;
+
+    use super::*;
+    use crate::server::{Limits, Registry, Serving, Source, Watching};
+    use crate::session::Opening;
+    use crate::small_models::{conv_net, image_like};
+
+    #[test]
+    fn one_attack_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        conv_net(None).write(&path).unwrap();
+        let serving = Serving { threads: 1, batch: 1, queue: 1, watching: Watching::default() };
+        let registry = Registry::new(serving, Opening::default());
+        registry.load(&Source { name: "m".to_owned(), version: 1, path }).unwrap();
+        let app = App::new(registry, None, Limits { attacks: 1, ..Limits::default() });
+        let mut png = Cursor::new(Vec::new());
+        image_like(8, 8).write_to(&mut png, ImageFormat::Png).unwrap();
+        let ask = || {
+            let asked = Asked { model: None, version: None, eps: None };
+            let body = Body::from(png.get_ref().clone());
+            attack(State(Arc::clone(&app)), Ok(Query(asked)), HeaderMap::new(), body)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let under_way = Arc::clone(&app.demo.permits).try_acquire_owned().unwrap();
+            assert!(matches!(ask().await, Err(ServeError::Occupied)));
+            drop(under_way);
+            assert!(ask().await.is_ok());
+            // The thread that attacked gives its place back as it ends.
+            let _place = app.demo.permits.acquire().await.unwrap();
+        });
+        app.registry.close();
+    }
+}

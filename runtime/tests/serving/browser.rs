@@ -1,4 +1,5 @@
 //! A real browser, headless, spoken to through two pipes in the `DevTools` protocol.
+#![expect(clippy::print_stderr, reason = "what is skipped is said where it is counted")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// What a browser may take for something that the page does by itself.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A browser with one page.
 pub(super) struct Browser {
@@ -28,8 +29,8 @@ impl Browser {
     /// A browser whose user reads `language`, where the machine has one.
     pub(super) fn start(language: &str) -> Option<Self> {
         let names = ["chromium", "chromium-browser", "google-chrome"];
-        let is_there = |name: &&str| {
-            let version = Command::new(name).arg("--version").stderr(Stdio::null()).output();
+        let is_there = |name: &&&str| {
+            let version = Command::new(**name).arg("--version").stderr(Stdio::null()).output();
             version.is_ok_and(|version| version.status.success())
         };
         let Some(name) = names.iter().find(is_there) else {
@@ -57,23 +58,23 @@ impl Browser {
         let mut browser =
             Self { child, to, from, session: None, calls: 0, complaints, _profile: profile };
         let page = loop {
-            let targets = browser.call("Target.getTargets", json!({}));
+            let targets = browser.call("Target.getTargets", &json!({}));
             let targets = targets["targetInfos"].as_array().unwrap().clone();
             if let Some(page) = targets.into_iter().find(|target| target["type"] == "page") {
                 break page["targetId"].clone();
             }
         };
         let attached = json!({"targetId": page, "flatten": true});
-        let session = browser.call("Target.attachToTarget", attached)["sessionId"].clone();
+        let session = browser.call("Target.attachToTarget", &attached)["sessionId"].clone();
         browser.session = session.as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Log", "DOM", "Accessibility"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         Some(browser)
     }
 
     /// Calls a method of the protocol.
-    pub(super) fn call(&mut self, method: &str, params: Value) -> Value {
+    pub(super) fn call(&mut self, method: &str, params: &Value) -> Value {
         self.calls += 1;
         let mut message = json!({"id": self.calls, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -99,13 +100,13 @@ impl Browser {
 
     /// Goes to `url`.
     pub(super) fn open(&mut self, url: &str) {
-        self.call("Page.navigate", json!({"url": url}));
+        self.call("Page.navigate", &json!({"url": url}));
     }
 
     /// The value of an expression of the page.
     pub(super) fn value(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        let found = self.call("Runtime.evaluate", params);
+        let found = self.call("Runtime.evaluate", &params);
         assert!(found.get("exceptionDetails").is_none(), "{expression}: {found}");
         found["result"]["value"].clone()
     }
@@ -119,40 +120,46 @@ impl Browser {
     /// Waits until an expression of the page is true.
     pub(super) fn until(&mut self, expression: &str) {
         let started = Instant::now();
-        while self.value(&format!("Boolean({expression})")) != true {
-            if started.elapsed() > PATIENCE {
-                let page = self.value("document.body.innerText");
-                panic!("not so: {expression}\n{page}\n{:?}", self.complaints);
-            }
+        // What it is about may not be there yet.
+        let asked = format!(
+            "(() => {{ try {{ return Boolean({expression}); }} catch {{ return false; }} }})()"
+        );
+        while self.value(&asked) != true {
+            let is_late = started.elapsed() > PATIENCE;
+            let page = if is_late { self.text("body") } else { String::new() };
+            assert!(!is_late, "not so: {expression}\n{page}\n{:?}", self.complaints);
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
     /// Gives `file` to the input that `selector` names, as its dialogue would.
     pub(super) fn choose(&mut self, selector: &str, file: &Path) {
-        let root = self.call("DOM.getDocument", json!({}))["root"]["nodeId"].clone();
+        let root = self.call("DOM.getDocument", &json!({}))["root"]["nodeId"].clone();
         let input = json!({"nodeId": root, "selector": selector});
-        let input = self.call("DOM.querySelector", input)["nodeId"].clone();
-        self.call("DOM.setFileInputFiles", json!({"files": [file], "nodeId": input}));
+        let input = self.call("DOM.querySelector", &input)["nodeId"].clone();
+        self.call("DOM.setFileInputFiles", &json!({"files": [file], "nodeId": input}));
     }
 
     /// Presses a key, such as `Tab`, with the code that Windows has for it.
-    pub(super) fn press(&mut self, key: &str, code: u32) {
-        for kind in ["rawKeyDown", "keyUp"] {
-            let event =
-                json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
-            self.call("Input.dispatchKeyEvent", event);
+    pub(super) fn press(&mut self, (key, code): (&str, u32)) {
+        // What Enter does to a form, it does as a character.
+        let text = if key == "Enter" { "\r" } else { "" };
+        for kind in ["keyDown", "keyUp"] {
+            let event = json!({
+                "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text,
+            });
+            self.call("Input.dispatchKeyEvent", &event);
         }
     }
 
     /// Types a text where the focus is.
     pub(super) fn write(&mut self, text: &str) {
-        self.call("Input.insertText", json!({"text": text}));
+        self.call("Input.insertText", &json!({"text": text}));
     }
 
     /// Roles and names of what a screen reader is told of the page.
     pub(super) fn read_out(&mut self) -> Vec<(String, String)> {
-        let tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let tree = self.call("Accessibility.getFullAXTree", &json!({}));
         let nodes = tree["nodes"].as_array().unwrap().iter();
         let of =
             |node: &Value, what: &str| node[what]["value"].as_str().unwrap_or_default().to_owned();
@@ -164,8 +171,8 @@ impl Browser {
     pub(super) fn picture(&mut self, (width, height): (u32, u32)) -> image::RgbImage {
         let size =
             json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        self.call("Emulation.setDeviceMetricsOverride", size);
-        let shot = self.call("Page.captureScreenshot", json!({}));
+        self.call("Emulation.setDeviceMetricsOverride", &size);
+        let shot = self.call("Page.captureScreenshot", &json!({}));
         let png = STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
         image::load_from_memory(&png).unwrap().to_rgb8()
     }

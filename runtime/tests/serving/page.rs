@@ -48,8 +48,12 @@ fn the_page_is_whole_and_lets_nothing_in() {
     while at < files.len() {
         let file = client.get(&files[at]);
         assert_eq!(file.status, 200, "{}", files[at]);
-        let kind = if files[at].ends_with(".js") { "text/javascript; charset=utf-8" } else { "" };
-        assert!(header(&file, "content-type").starts_with(kind), "{}", files[at]);
+        let kind = match files[at].rsplit_once('.') {
+            Some((_, "js")) => "text/javascript; charset=utf-8",
+            Some((_, "css")) => "text/css; charset=utf-8",
+            _ => "image/svg+xml",
+        };
+        assert_eq!(header(&file, "content-type"), kind, "{}", files[at]);
         let text = String::from_utf8(file.body).unwrap();
         let names = text.split("from \"./").skip(1).filter_map(|rest| rest.split('"').next());
         let named: Vec<String> = names.map(|name| format!("/page/{name}")).collect();

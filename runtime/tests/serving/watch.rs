@@ -153,12 +153,20 @@ fn too_few_probe_images_are_no_threshold() {
 #[test]
 fn copies_that_do_not_fit_are_refused() {
     let place = Place::with(&conv_net(None));
-    // One image is 768 bytes, and some 2500 in JSON.
+    // One image is 768 bytes.
     let serving = Serving::of(&place, &["--max-body", "11000"]);
-    let mut client = serving.client();
-    assert_eq!(client.post(INFER, &request(0, 2, &asked())).status, 200);
-    let reply = client.post(INFER, &request(0, 3, &asked()));
+    let infer = |n: usize, watched: bool| {
+        let tensor: Vec<u8> = images(n).iter().flat_map(|value| value.to_le_bytes()).collect();
+        let size = json!({"binary_data_size": tensor.len()});
+        let input =
+            json!({"name": "image", "datatype": "FP32", "shape": [n, 3, 8, 8], "parameters": size});
+        let head = json!({"inputs": [input], "parameters": {"rift_margin": watched}}).to_string();
+        let length = [("inference-header-content-length", &*head.len().to_string())];
+        serving.client().send("POST", INFER, &length, &[head.as_bytes(), &tensor].concat())
+    };
+    assert_eq!(infer(2, true).status, 200);
+    let reply = infer(3, true);
     assert_eq!(reply.status, 413);
     assert!(reply.error().contains("3 images with 4 noisy copies"), "{}", reply.error());
-    assert_eq!(serving.client().post(INFER, &request(0, 3, &json!({}))).status, 200);
+    assert_eq!(infer(3, false).status, 200);
 }

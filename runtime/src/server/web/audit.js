@@ -1,7 +1,7 @@
 // The last audit of the model.
 
 import { guarded, json } from "./door.js";
-import { percent, text, time } from "./texts.js";
+import { number, percent, text, time } from "./texts.js";
 
 const place = document.getElementById("audit");
 
@@ -54,7 +54,9 @@ export async function show(model) {
   const [lower, upper] = [audit.interval.lower, audit.interval.upper].map((one) => percent(one));
   const { norm, eps } = audit.threat;
   const names = [...new Set(audit.attacks)].join(", ");
-  const what = text("audited", { n: audit.n, attacks: names, norm, eps, lower, upper });
+  const within = { norm: norm === "linf" ? "L∞" : "L2", eps };
+  const share = percent(audit.robust_accuracy);
+  const what = text("audited", { share, n: number(audit.n), attacks: names, ...within, lower, upper });
   const gate = element("p", text(audit.passed ? "passed" : "failed", { minimum: percent(minimum) }), audit.passed ? "good" : "bad");
   const made = text("made", { ago: time(audit.age_seconds), seconds: time(audit.seconds) });
   const path = `/v1/audit/${encodeURIComponent(model)}`;

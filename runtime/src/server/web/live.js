@@ -84,7 +84,7 @@ function show(found, now) {
   if (last && last.model === found.model) {
     const rate = Math.max(0, (found.rift_images_total - last.found.rift_images_total) / ((now - last.at) / 1000));
     draw(rate);
-    document.getElementById("rate").textContent = number(rate, rate < 10 ? 1 : 0);
+    document.getElementById("rate").textContent = number(rate, rate > 0 && rate < 10 ? 1 : 0);
     const fresh = since(found.buckets, last.found.buckets);
     const counts = fresh.at(-1)?.[1] > 0 ? fresh : since(found.buckets, []);
     for (const [place, share] of [["p50", 0.5], ["p95", 0.95]]) {

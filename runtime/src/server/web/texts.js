@@ -4,14 +4,14 @@ const EN = {
   skip: "Skip to the picture", model: "Model", picture: "A picture, attacked here", choose: "Choose a picture",
   drop: "Drop a PNG or JPEG anywhere on this page, paste one, or choose it. It goes to this device and nowhere else.",
   original: "As the model sees it", adversarial: "Adversarial", save: "save",
-  times: "Perturbation, × {times}", radius: "How far the attack may go (ε, {norm})", trained: "▲ trained",
+  times: "Perturbation, × {times}", radius: "How far the attack may go (ε, {norm})", trained: "trained for",
   classes: "Classes", class: "class", before: "as it is", after: "attacked",
   indicator: "Margin and stability under noise are an indicator, no proof.",
   watched: "Margin {margin}; at least {stability} under noise of {eps}",
   stable: "— an ordinary picture keeps at least {threshold}.",
   unstable: "— unstable: an ordinary picture keeps at least {threshold}.",
   no_threshold: "(no threshold: {reason}).",
-  audit: "Audit", audited: "of {n} images right whatever {attacks} does within {norm} {eps}; 95 %: {lower} to {upper}",
+  audit: "Audit", audited: "{share} of {n} images stay right whatever {attacks} does within {norm} {eps} (95 %: {lower} to {upper})",
   robust: "robust accuracy", clean: "clean accuracy", passed: "passes the gate of {minimum}", failed: "fails the gate of {minimum}",
   made: "made on this device {ago} ago in {seconds}", report: "Whole report", json: "as JSON",
   no_audit: "This server was started without an audit gate, so it has not attacked its model.",
@@ -34,21 +34,21 @@ const EN = {
   token: "Token", token_wrong: "This token is not valid.", enter: "Enter",
   alt_original: "The picture as the model sees it", alt_perturbation: "The perturbation, magnified, around grey",
   alt_adversarial: "The adversarial picture, which the model takes for {class}",
-  seconds: "{n} s", minutes: "{n} min", hours: "{n} h", days: "{n} days",
+  milliseconds: "{n} ms", seconds: "{n} s", minutes: "{n} min", hours: "{n} h", days: "{n} days",
 };
 
 const DE = {
   skip: "Zum Bild springen", model: "Modell", picture: "Ein Bild, hier angegriffen", choose: "Bild wählen",
   drop: "PNG oder JPEG irgendwo auf diese Seite ziehen, einfügen oder auswählen. Es geht an dieses Gerät und nirgendwohin sonst.",
   original: "Wie das Modell es sieht", adversarial: "Angriffsbild", save: "speichern",
-  times: "Störung, × {times}", radius: "Wie weit der Angriff gehen darf (ε, {norm})", trained: "▲ trainiert",
+  times: "Störung, × {times}", radius: "Wie weit der Angriff gehen darf (ε, {norm})", trained: "trainiert für",
   classes: "Klassen", class: "Klasse", before: "unverändert", after: "angegriffen",
   indicator: "Abstand und Stabilität unter Rauschen sind ein Anzeichen, kein Beweis.",
   watched: "Abstand {margin}; unter Rauschen von {eps} mindestens {stability}",
   stable: "– ein gewöhnliches Bild behält mindestens {threshold}.",
   unstable: "– instabil: ein gewöhnliches Bild behält mindestens {threshold}.",
   no_threshold: "(keine Schwelle: {reason}).",
-  audit: "Prüfung", audited: "von {n} Bildern richtig, was {attacks} innerhalb von {norm} {eps} auch tut; 95 %: {lower} bis {upper}",
+  audit: "Prüfung", audited: "{share} von {n} Bildern bleiben richtig, was {attacks} innerhalb von {norm} {eps} auch tut (95 %: {lower} bis {upper})",
   robust: "robuste Genauigkeit", clean: "Genauigkeit ohne Angriff", passed: "besteht die Schranke von {minimum}", failed: "verfehlt die Schranke von {minimum}",
   made: "vor {ago} auf diesem Gerät in {seconds} erstellt", report: "Ganzer Bericht", json: "als JSON",
   no_audit: "Dieser Server wurde ohne Prüfschranke gestartet und hat sein Modell nicht angegriffen.",
@@ -71,21 +71,21 @@ const DE = {
   token: "Token", token_wrong: "Dieses Token gilt nicht.", enter: "Eintreten",
   alt_original: "Das Bild, wie das Modell es sieht", alt_perturbation: "Die Störung, vergrößert, um Grau",
   alt_adversarial: "Das Angriffsbild, das das Modell für {class} hält",
-  seconds: "{n} s", minutes: "{n} min", hours: "{n} h", days: "{n} Tagen",
+  milliseconds: "{n} ms", seconds: "{n} s", minutes: "{n} min", hours: "{n} h", days: "{n} Tagen",
 };
 
 const JA = {
   skip: "画像へ移動", model: "モデル", picture: "画像をこの場で攻撃", choose: "画像を選ぶ",
   drop: "PNG または JPEG をこのページにドロップするか、貼り付けるか、選んでください。画像はこの装置だけに送られます。",
   original: "モデルが見る画像", adversarial: "敵対的画像", save: "保存",
-  times: "摂動(× {times})", radius: "攻撃の許容範囲(ε, {norm})", trained: "▲ 訓練時",
+  times: "摂動(× {times})", radius: "攻撃の許容範囲(ε, {norm})", trained: "訓練時",
   classes: "クラス", class: "クラス", before: "元のまま", after: "攻撃後",
   indicator: "マージンと雑音下の安定性は目安であり、証明ではありません。",
   watched: "マージン {margin}、{eps} の雑音の下で最小 {stability}",
   stable: "— 通常の画像は {threshold} 以上を保ちます。",
   unstable: "— 不安定: 通常の画像は {threshold} 以上を保ちます。",
   no_threshold: "(しきい値なし: {reason})",
-  audit: "監査", audited: "{n} 枚のうち、{norm} {eps} 以内で {attacks} が何をしても正しく分類された割合。95 %: {lower} ~ {upper}",
+  audit: "監査", audited: "{n} 枚のうち、{norm} {eps} 以内で {attacks} が何をしても正しく分類されたのは {share}(95 %: {lower}~{upper})",
   robust: "ロバスト精度", clean: "通常の精度", passed: "基準 {minimum} に合格", failed: "基準 {minimum} に不合格",
   made: "{ago}前にこの装置で実施(所要 {seconds})", report: "報告書全文", json: "JSON で",
   no_audit: "このサーバーは監査ゲートなしで起動されたため、モデルはまだ攻撃されていません。",
@@ -108,7 +108,7 @@ const JA = {
   token: "トークン", token_wrong: "このトークンは無効です。", enter: "入る",
   alt_original: "モデルが見る画像", alt_perturbation: "灰色を中心に拡大した摂動",
   alt_adversarial: "モデルが {class} と見なす敵対的画像",
-  seconds: "{n} 秒", minutes: "{n} 分", hours: "{n} 時間", days: "{n} 日",
+  milliseconds: "{n} ミリ秒", seconds: "{n} 秒", minutes: "{n} 分", hours: "{n} 時間", days: "{n} 日",
 };
 
 const ALL = { en: EN, de: DE, ja: JA };
@@ -134,6 +134,7 @@ export function percent(fraction, digits = 1) {
 
 /** A time in the unit that suits it. */
 export function time(seconds) {
+  if (seconds < 1) return text("milliseconds", { n: number(seconds * 1000) });
   const [unit, size] = [["days", 86400], ["hours", 3600], ["minutes", 60]].find(([, size]) => seconds >= 2 * size) ?? ["seconds", 1];
   const n = seconds / size;
   return text(unit, { n: number(n, size === 1 && n < 10 ? 1 : 0) });
