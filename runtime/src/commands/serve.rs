@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
+use rift_models::zoo;
 use rift_runtime::server::repository::Repository;
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{
@@ -24,7 +25,7 @@ use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Bundle folders or `.onnx` files, each `PATH` or `NAME=PATH`
+    /// Bundles, `.onnx` files or `zoo:NAME`, each `PATH` or `NAME=PATH`
     #[arg(value_name = "MODEL", required_unless_present = "repository")]
     models: Vec<String>,
     /// A model repository in Triton's layout to serve instead: `DIR/NAME/VERSION/model.onnx`
@@ -183,6 +184,7 @@ pub(crate) fn run(
     if let Some(gate) = &gate {
         registry = registry.with_gate(gate);
     }
+    allow_many_files();
     let app = App::new(registry, repository(args)?, limits(args));
     let server = Server::bind(args.listen, &args.entrance.entrance(), Arc::clone(&app))?;
     let scheme = if args.entrance.tls_cert.is_some() { "https" } else { "http" };
@@ -213,6 +215,20 @@ pub(crate) fn run(
     }
     Ok(Answer::Yes)
 }
+
+/// As many open connections as the system allows: its first word is often 1,024 files, which is meant
+/// for programs that cannot count further.
+#[cfg(unix)]
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+}
+
+#[cfg(not(unix))]
+fn allow_many_files() {}
 
 fn repository(args: &ServeArgs) -> anyhow::Result<Option<Repository>> {
     let Some(folder) = &args.repository else { return Ok(None) };
@@ -261,9 +277,10 @@ fn sources(models: &[String]) -> anyhow::Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for model in models {
         let (name, path) = match model.split_once('=') {
-            Some((name, path)) if !name.contains('/') => (name.to_owned(), PathBuf::from(path)),
-            _ => (name_of(model.as_ref()), PathBuf::from(model)),
+            Some((name, path)) if !name.contains('/') => (name.to_owned(), path),
+            _ => (name_of(zoo::name(model).unwrap_or(model).as_ref()), model.as_str()),
         };
+        let path = zoo::locate(path.into())?;
         ensure!(!name.is_empty(), "`{model}` has no name, expected `PATH` or `NAME=PATH`");
         let exists = path.exists();
         ensure!(
