@@ -13,7 +13,7 @@ use rift_runtime::server::repository::Repository;
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{
     App, Entrance, Limits, Metrics, Registry, Repetition, Server, Serving, Source, TlsFiles,
-    name_of,
+    Watching, name_of,
 };
 use rift_runtime::session::{Opening, library};
 use tokio::signal::unix::{SignalKind, signal};
@@ -74,6 +74,17 @@ pub(crate) struct ServeArgs {
     /// How the log is written to standard error
     #[arg(long, value_name = "FORMAT", env = "RIFT_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// Watch every image: its margin, and its stability under noise; costs four images more each
+    #[arg(long, env = "RIFT_WATCH_INPUTS", value_parser = clap::builder::FalseyValueParser::new())]
+    watch_inputs: bool,
+    /// Let clients, the page among them, attack a picture on demand: one at a time, at low priority
+    #[arg(long, env = "RIFT_ENABLE_ATTACK_DEMO",
+          value_parser = clap::builder::FalseyValueParser::new())]
+    enable_attack_demo: bool,
+    /// The share of ordinary images that watching may call unstable; the probe images must be enough
+    #[arg(long, value_name = "SHARE", env = "RIFT_WATCH_FALSE_ALARMS", default_value = "0.05",
+          value_parser = share)]
+    watch_false_alarms: f64,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -84,6 +95,14 @@ pub(crate) struct ServeArgs {
     engine: EngineArgs,
     #[command(flatten)]
     spread: Spread,
+}
+
+/// A share that is neither nothing nor all.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        _ => Err("expected a share between 0 and 1".to_owned()),
+    }
 }
 
 /// Who may come in.
@@ -153,7 +172,9 @@ pub(crate) fn run(
     library::load_for(global.onnxruntime.as_deref(), engine.provider())?;
     let opening = Opening { reading: args.reading.reading(false), engine, ..Opening::default() };
     let options = args.spread.options();
-    let serving = Serving { threads: options.threads, batch: options.batch, queue: args.queue };
+    let watching = Watching { always: args.watch_inputs, false_alarms: args.watch_false_alarms };
+    let (threads, batch) = (options.threads, options.batch);
+    let serving = Serving { threads, batch, queue: args.queue, watching };
     let metrics = Metrics::new(args.metrics_compat == Some(Compat::Triton));
     let mut registry = Registry::new(serving, opening).with_metrics(metrics);
     if !args.trust_models {
@@ -242,6 +263,7 @@ fn limits(args: &ServeArgs) -> Limits {
         body: args.max_body,
         pixels: args.max_pixels,
         connections: args.max_connections,
+        attacks: usize::from(args.enable_attack_demo),
         arrival: args.arrival_timeout,
         answer: args.timeout,
         drain: args.drain,

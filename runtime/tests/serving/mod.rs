@@ -2,17 +2,21 @@
 
 mod admission;
 mod bench;
+mod browser;
 pub(crate) mod client;
 mod door;
 mod faults;
 mod gate;
 mod operation;
+mod page;
+mod page_in_browser;
 mod pictures;
 pub(crate) mod protocol;
 mod reload;
 mod repository;
 mod soak;
 mod tls;
+mod watch;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

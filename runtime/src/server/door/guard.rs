@@ -10,11 +10,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Door;
-use crate::server::ServeError;
 use crate::server::app::App;
+use crate::server::{ServeError, web};
 
 /// Probes come without a token, and learn nothing but yes and no.
-const OPEN: &str = "/v2/health/";
+const PROBES: &str = "/v2/health/";
 
 /// What tells a browser to make as little as possible of an answer.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
@@ -67,12 +67,17 @@ fn admit(door: &Door, request: &Request) -> Result<(), ServeError> {
         return Err(ServeError::Forbidden { what });
     }
     match &door.tokens {
-        Some(tokens) if !request.uri().path().starts_with(OPEN) => {
+        Some(tokens) if !is_open(request.uri().path()) => {
             let token = bearer(headers).ok_or(ServeError::Unauthorized)?;
             if tokens.has(token) { Ok(()) } else { Err(ServeError::Unauthorized) }
         }
         _ => Ok(()),
     }
+}
+
+/// Whether there is nothing to learn at a path; the page's files are the same everywhere.
+fn is_open(path: &str) -> bool {
+    path.starts_with(PROBES) || web::has(path)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

@@ -28,6 +28,8 @@ pub(super) struct Request {
     /// Their number.
     pub(super) n: usize,
     pub(super) wanted: Wanted,
+    /// Whether the images are to be watched.
+    pub(super) watch: bool,
 }
 
 /// Images in one of two forms.
@@ -106,7 +108,8 @@ impl Request {
             let what = format!("expected one image of {expected} bytes, found {found} bytes");
             return Err(ServeError::invalid(what));
         }
-        Ok(Self { id: None, within: None, images: Images::Tensor(body.clone()), n: 1, wanted })
+        let images = Images::Tensor(body.clone());
+        Ok(Self { id: None, within: None, images, n: 1, wanted, watch: false })
     }
 
     fn with_head(
@@ -119,6 +122,7 @@ impl Request {
         })?;
         let wanted = wanted(&head, classifier)?;
         let within = within(&head.parameters)?;
+        let watch = flag(&head.parameters, "rift_margin")?.unwrap_or(false);
         let [input] = &head.inputs[..] else {
             let found = head.inputs.len();
             return Err(ServeError::invalid(format!("expected one input, found {found}")));
@@ -129,7 +133,7 @@ impl Request {
             return Err(ServeError::invalid(what));
         }
         let (images, n) = images(input, rest, classifier)?;
-        Ok(Self { id: head.id, within, images, n, wanted })
+        Ok(Self { id: head.id, within, images, n, wanted, watch })
     }
 }
 
