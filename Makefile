@@ -1,6 +1,6 @@
 # `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
 
-.PHONY: help setup setup-openvino build demo test check bench gpu check-dependencies
+.PHONY: help setup setup-openvino build manual demo test check bench gpu check-dependencies
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
@@ -14,6 +14,11 @@ setup-openvino: setup ## ONNX Runtime with OpenVINO in .openvino, for `--provide
 
 build: setup ## the three programs, optimised, in target/release
 	cargo build --release --workspace --bins
+
+manual: build ## manual pages, and completions for bash, fish and zsh, in target/manual
+	@for program in rift-trainer rift-exporter rift-runtime; do \
+	    $${CARGO_TARGET_DIR:-target}/release/$$program manual --out target/manual || exit; \
+	done
 
 demo: build ## Fashion-MNIST from training to audit; DATA=… for other images
 	@demo/run.sh
@@ -32,9 +37,10 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 	    -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
 
-bench: build ## images per second beside PyTorch; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
+bench: build ## images per second beside PyTorch, the server beside MLServer; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
 	@python3 tests/bench/bench.py
 	@python3 tests/bench/training.py
+	@python3 tests/bench/serving.py
 	@if [ -n "$(CHECKPOINT)" ]; then \
 	    .peers/bin/python tests/bench/attack.py "$(CHECKPOINT)" "$(BUNDLE)" --data "$(DATA)"; \
 	else \

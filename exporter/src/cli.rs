@@ -6,6 +6,7 @@ mod quantize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rift_models::program;
 use rift_runtime::session::ahead::Reach;
 
 pub use evidence::{Attest, Keygen, Sign, VerifySignature};
@@ -56,6 +57,8 @@ pub enum Command {
     ///
     /// The exit code is 1 where the key is another one or a file was changed, added or removed.
     VerifySignature(VerifySignature),
+    /// Write the manual pages and the completions for bash, fish and zsh.
+    Manual(program::ManualArgs),
 }
 
 /// Settings of every command.

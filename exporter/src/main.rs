@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use clap::error::ErrorKind;
 use rift_exporter::cli::Cli;
 use rift_exporter::commands;
+use rift_models::program::{fail, refuse};
 use rift_runtime::session::library::silence_telemetry;
 use tracing_subscriber::EnvFilter;
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     silence_telemetry();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return explain(&error),
+        Err(error) => return refuse(&error),
     };
     let terminal = std::io::stderr().is_terminal();
     let default = match (cli.shared.quiet, terminal) {
@@ -35,26 +35,4 @@ fn main() -> ExitCode {
     let given = commands::run(&cli)
         .and_then(|answer| answer.give().context("cannot write to standard output"));
     given.unwrap_or_else(|error| fail(&format!("{error:#}")))
-}
-
-/// Shows help and version as they are, and what is wrong with the arguments in one line.
-fn explain(error: &clap::Error) -> ExitCode {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    ) {
-        error.exit();
-    }
-    let text = error.to_string();
-    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|part| text.find(part));
-    let what = &text[..end.min().unwrap_or(text.len())];
-    let words: Vec<&str> = what.split_whitespace().collect();
-    fail(&format!("{}; see `--help`", words.join(" ").trim_start_matches("error: ")))
-}
-
-fn fail(message: &str) -> ExitCode {
-    commands::complain(message);
-    ExitCode::from(2)
 }

@@ -1,13 +1,13 @@
 //! The command line: what can be asked, and how answers and errors leave.
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use rift_models::artifact::Reading;
+use rift_models::{program, zoo};
 use rift_runtime::server::screen;
 use rift_runtime::session::{Engine, Precision, PrecisionError, Provider, SessionOptions};
 
@@ -16,7 +16,7 @@ use crate::commands::{Answer, audit, bench, classify, gradient, healthcheck, inf
 
 /// Serves ONNX classifiers and attacks the very file that it serves.
 ///
-/// MODEL is a bundle folder or a bare `.onnx` file. Exit status: 0 fine, 1 the answer is no, 2 an
+/// MODEL is a bundle, a bare `.onnx` file, or `zoo:NAME` for one that ships with Rift. Exit status: 0 fine, 1 the answer is no, 2 an
 /// error.
 #[derive(Debug, Parser)]
 #[command(name = "rift-runtime", version, max_term_width = 100)]
@@ -59,9 +59,16 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Ask a server on this machine whether it is ready: exit status 0 if it is, else 1
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Write the manual pages and the completions for bash, fish and zsh
+    Manual(program::ManualArgs),
     /// The process in which `--screen` tries a model
     #[command(name = screen::COMMAND, hide = true)]
     ScreenChild,
+}
+
+/// A model's path, or where the zoo has the model of a name.
+pub(crate) fn model_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(zoo::locate)
 }
 
 /// Where sessions compute.
@@ -163,7 +170,7 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// A number of things that each take memory.
-fn up_to_1024(text: &str) -> Result<usize, String> {
+pub(crate) fn up_to_1024(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=1024) => Ok(number),
         _ => Err("expected a whole number from 1 to 1024".to_owned()),
@@ -172,9 +179,9 @@ fn up_to_1024(text: &str) -> Result<usize, String> {
 
 /// Parses, runs, prints; the whole program after the first line of `main`.
 pub(crate) fn main() -> ExitCode {
-    let cli = match parse(std::env::args_os()) {
+    let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(code) => return code,
+        Err(error) => return program::refuse(&error),
     };
     log(&cli.command);
     let mut out = io::stdout().lock();
@@ -188,7 +195,7 @@ pub(crate) fn main() -> ExitCode {
         // The reader of our output has seen enough (`| head`): not a failure of ours.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = fail(&format!("{error:#}"));
+            let code = program::fail(&format!("{error:#}"));
             let stopped = error.downcast_ref::<audit::interrupt::Stopped>();
             stopped.map_or(code, |stopped| ExitCode::from(stopped.code()))
         }
@@ -205,7 +212,9 @@ fn log(command: &Command) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| otherwise.into()))
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // It would panic where standard error cannot be written, for instance on a full disk.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
@@ -223,39 +232,15 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {
         Command::Bench(args) => bench::run(args, global, out),
         Command::Serve(args) => serve::run(args, global, out),
         Command::Healthcheck(args) => healthcheck::run(args, out),
+        Command::Manual(args) => {
+            program::manual(Cli::command(), args)?;
+            Ok(Answer::Yes)
+        }
         Command::ScreenChild => {
             screen::serve(io::stdin().lock(), out)?;
             Ok(Answer::Yes)
         }
     }
-}
-
-/// The arguments; help and version are printed here, an error becomes one line.
-fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, ExitCode> {
-    Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            ExitCode::from(2)
-        }
-        _ => {
-            let text = error.to_string();
-            let before_usage = text.split("\n\nUsage:").next().unwrap_or(&text);
-            let message = before_usage.split("\n\nFor more information").next();
-            fail(message.unwrap_or(&text).trim_start_matches("error: "))
-        }
-    })
-}
-
-/// Says what went wrong in one line.
-fn fail(message: &str) -> ExitCode {
-    let line: Vec<&str> = message.split_whitespace().collect();
-    // Where standard error is gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "error: {}", line.join(" "));
-    ExitCode::from(2)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -269,13 +254,11 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
     #[test]
     fn every_flag_has_an_environment_variable() {
-        use clap::CommandFactory;
         let cli = Cli::command();
         let commands = std::iter::once(&cli).chain(cli.get_subcommands());
         for argument in commands.flat_map(clap::Command::get_arguments) {

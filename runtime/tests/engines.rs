@@ -144,8 +144,9 @@ fn openvino_judges_in_float32_whatever_it_steers_in() {
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     let json: serde_json::Value =
         serde_json::from_slice(&fs::read(place.path("b.json")).unwrap()).unwrap();
+    let run = &json["runs"][0];
     assert_eq!(
-        (json["provider"].as_str(), json["precision"].as_str()),
+        (run["provider"].as_str(), run["precision"].as_str()),
         (Some("OpenVINOExecutionProvider"), Some("bf16"))
     );
 }

@@ -3,6 +3,8 @@
 //! `RIFT_MUTATIONS` sets how many there are of each kind; the seed of each is its number, so that one
 //! that was found can be made again.
 
+mod requests;
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
@@ -27,15 +29,15 @@ const FEW: u64 = 300;
 const MEMORY: u64 = 512 << 20;
 
 fn count() -> u64 {
-    std::env::var("RIFT_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(FEW)
+    super::setting("RIFT_MUTATIONS", FEW)
 }
 
 /// Changes files at random, the same for the same seed.
-struct Mutator(u64);
+pub(crate) struct Mutator(pub(crate) u64);
 
 impl Mutator {
     /// A number below `below`, by the `SplitMix64` generator.
-    fn next(&mut self, below: usize) -> usize {
+    pub(crate) fn next(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -11,6 +11,7 @@ mod mutations;
 mod scale;
 mod screening;
 mod serving;
+mod shipped;
 mod small_models;
 
 use std::fs;
@@ -30,6 +31,17 @@ const DATA: &str = "synthetic:4x3x8x8";
 /// A folder with a model in it, and how the program is run there.
 struct Place {
     folder: tempfile::TempDir,
+}
+
+/// The program, or the one that `RIFT_PROGRAM` names: an optimised one, for instance.
+fn program() -> PathBuf {
+    let named = std::env::var_os("RIFT_PROGRAM").map(PathBuf::from);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_rift-runtime").into())
+}
+
+/// A number that the environment may set.
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 struct Ended {
@@ -58,7 +70,7 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rift-runtime"));
+        let mut command = Command::new(program());
         command.args(arguments).current_dir(self.folder.path());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("RIFT_")) {
             command.env_remove(name);
@@ -356,7 +368,7 @@ fn a_time_budget_that_is_up_says_what_was_not_reached() {
 }
 
 #[test]
-fn gradient_and_bench_end_well() {
+fn gradient_ends_well() {
     let place = Place::with(&conv_net(None));
     let ended = place.run(&["gradient", "m.onnx", "--out", "g.onnx"]);
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
@@ -366,12 +378,6 @@ fn gradient_and_bench_end_well() {
     };
     assert_eq!(names(&graph.graph().input), ["image", "cotangent"]);
     assert_eq!(names(&graph.graph().output), ["logits", "input_gradient"]);
-    let arguments = ["bench", "m.onnx", "--repetitions", "1", "--threads", "1", "--json", "b.json"];
-    let ended = place.run(&arguments);
-    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
-    let json: serde_json::Value =
-        serde_json::from_slice(&fs::read(place.path("b.json")).unwrap()).unwrap();
-    assert!(json["forward_and_gradient"]["median"].as_f64().unwrap() > 0.0);
 }
 
 #[test]

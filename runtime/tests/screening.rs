@@ -28,10 +28,15 @@ fn refused(bytes: &[u8]) -> String {
     message
 }
 
-/// The most memory that this process had, in bytes; 0 where the system does not say.
+/// The most memory that this process had, in bytes.
 pub(crate) fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    memory("self", "VmHWM:")
+}
+
+/// A line of a process' status, in bytes; 0 where the system does not say.
+pub(crate) fn memory(process: &str, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0 kB");
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
 }
 

@@ -32,6 +32,13 @@ pub(crate) fn images(n: usize) -> Array4<f32> {
     Array4::from_shape_vec((n, c, h, w), values).unwrap()
 }
 
+/// A picture of soft colours.
+pub(crate) fn image_like(width: u32, height: u32) -> image::RgbImage {
+    image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([(x * 224 / width) as u8, (y * 224 / height) as u8, 90])
+    })
+}
+
 fn image_dims() -> [Dim; 4] {
     let [c, h, w] = INPUT;
     [Dim::free("N"), Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)]
@@ -154,14 +161,20 @@ pub(crate) fn channels_last() -> Model {
 
 /// Writes `model` as a bundle into `folder`.
 pub(crate) fn bundle(folder: &Path, model: &Model) -> PathBuf {
+    bundle_of(folder, model, 2)
+}
+
+/// Writes `model` as a bundle with `n` probe images into `folder`.
+pub(crate) fn bundle_of(folder: &Path, model: &Model, n: usize) -> PathBuf {
     let path = folder.join("bundle");
     let checkpoint = Digest::of_bytes(b"checkpoint");
     let staged = atomic::StagedFolder::new(&path, Bundle::CARD).unwrap();
     let digest = model.write(&staged.path().join(Bundle::MODEL)).unwrap();
-    let logits = Array2::zeros((2, CLASSES));
-    let probe = Probe { images: images(2), labels: vec![0, 1], logits, checkpoint };
+    let logits = Array2::zeros((n, CLASSES));
+    let labels = (0..n).map(|image| image % CLASSES).collect();
+    let probe = Probe { images: images(n), labels, logits, checkpoint };
     let probe_digest = probe.write(&staged.path().join(Bundle::PROBE)).unwrap();
-    let parity = Parity { n: 2, max_abs_difference: 0.0, tolerance: 1e-4, same_prediction: 2 };
+    let parity = Parity { n, max_abs_difference: 0.0, tolerance: 1e-4, same_prediction: n };
     let card = Card {
         format: Card::FORMAT,
         name: "small".to_owned(),

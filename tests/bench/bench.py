@@ -54,7 +54,7 @@ def one_round(arch, bundle, arguments, folder, backwards):
     trainer = [PROGRAMS / "rift-trainer", "bench", "--arch", arch, "--batch-size", arguments.batch]
     commands = {
         "trainer": [*trainer, *size, "--repeat", "3", "--quiet"],
-        "runtime": [PROGRAMS / "rift-runtime", "bench", bundle, *size, "--quiet"],
+        "runtime": [PROGRAMS / "rift-runtime", "bench", bundle, *size, "--batch-size", "16", "--quiet"],
     }
     if PEERS.exists():
         peer = [PEERS, ROOT / "tests" / "peers" / "bench_training.py", "--arch", arch]
@@ -64,6 +64,7 @@ def one_round(arch, bundle, arguments, folder, backwards):
         path = folder / f"{name}.json"
         call([*commands[name], "--json", path])
         results[name] = json.loads(path.read_text())
+    results["runtime"] = results["runtime"]["runs"][0]
     return results
 
 

@@ -6,5 +6,7 @@
 mod methods;
 mod real;
 mod records;
+mod schemas;
 mod stages;
 mod synthetic;
+mod tutorial;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use rift_models::dataset::{Dataset, Request, Split};
+use rift_models::program;
 
 use crate::commands;
 use crate::network::{DeviceChoice, Precision, device};
@@ -64,6 +65,8 @@ pub enum Command {
     Bench(commands::bench::BenchArgs),
     /// Measure what criticality costs, beside the reference implementation's way.
     BenchCriticality(commands::bench_criticality::BenchArgs),
+    /// Write the manual pages and the completions for bash, fish and zsh.
+    Manual(program::ManualArgs),
 }
 
 impl Command {
@@ -85,6 +88,10 @@ impl Command {
             Self::BenchCriticality(args) => commands::bench_criticality::run(&args),
             Self::Check(args) => commands::check::run(&args),
             Self::Bench(args) => commands::bench::run(&args),
+            Self::Manual(args) => {
+                program::manual(Cli::command(), &args)?;
+                Ok(std::process::ExitCode::SUCCESS)
+            }
         }
     }
 }

@@ -11,6 +11,9 @@ mod verify_signature;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+use rift_models::program;
+
 use crate::cli::{Cli, Command};
 use crate::verify::engine::Engine;
 
@@ -36,7 +39,7 @@ impl Answer {
             Self::Yes(text) => (text, ExitCode::SUCCESS),
             Self::No(text) => (text, ExitCode::from(1)),
             Self::Refused(why) => {
-                complain(&why);
+                program::fail(&why);
                 return Ok(ExitCode::from(1));
             }
         };
@@ -46,12 +49,6 @@ impl Answer {
             _ => Ok(code),
         }
     }
-}
-
-/// Prints what went wrong, in one line on standard error.
-pub fn complain(what: &str) {
-    // Where standard error is closed, the exit code still tells.
-    let _ = writeln!(io::stderr(), "error: {}", what.replace('\n', " "));
 }
 
 /// Runs the command that `cli` asks for.
@@ -65,6 +62,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<Answer> {
         Command::Deploy(settings) => deploy::run(settings, cli.shared.threads),
         Command::Export(settings) => export::run(settings, &engine()?),
         Command::Keygen(settings) => sign::keygen(settings),
+        Command::Manual(settings) => {
+            program::manual(Cli::command(), settings)?;
+            Ok(Answer::Yes(String::new()))
+        }
         Command::Quantize(settings) => quantize::run(settings, &engine()?),
         Command::Sign(settings) => sign::run(settings),
         Command::Verify(settings) => verify::run(settings, &engine()?),

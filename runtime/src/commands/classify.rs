@@ -13,13 +13,13 @@ use rift_runtime::session::Pool;
 use serde::Serialize;
 
 use super::{Answer, open, output};
-use crate::cli::{Global, ReadingArgs, Spread, at_least_one};
+use crate::cli::{Global, ReadingArgs, Spread, at_least_one, model_path};
 
 /// The arguments of `classify`.
 #[derive(Debug, Args)]
 pub(crate) struct ClassifyArgs {
-    /// A bundle folder or an `.onnx` file
-    #[arg(value_name = "MODEL")]
+    /// A bundle, an `.onnx` file, or `zoo:NAME`
+    #[arg(value_name = "MODEL", value_parser = model_path())]
     model: PathBuf,
     /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM of any size
     #[arg(value_name = "IMAGE", required = true)]

@@ -8,13 +8,13 @@ use clap::Args;
 use rift_runtime::attack::gradient;
 
 use super::{Answer, look_at, output};
-use crate::cli::{Global, ReadingArgs};
+use crate::cli::{Global, ReadingArgs, model_path};
 
 /// The arguments of `gradient`.
 #[derive(Debug, Args)]
 pub(crate) struct GradientArgs {
-    /// A bundle folder or an `.onnx` file
-    #[arg(value_name = "MODEL")]
+    /// A bundle, an `.onnx` file, or `zoo:NAME`
+    #[arg(value_name = "MODEL", value_parser = model_path())]
     model: PathBuf,
     /// The ONNX file to write: the model's input and `cotangent` (N × classes) in, `logits` and
     /// `input_gradient` out, both in the units and the layout that the model takes

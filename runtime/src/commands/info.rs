@@ -12,13 +12,13 @@ use rift_runtime::session::Classifier;
 use serde::Serialize;
 
 use super::{Answer, look_at, output};
-use crate::cli::{Global, ReadingArgs};
+use crate::cli::{Global, ReadingArgs, model_path};
 
 /// The arguments of `info`.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// A bundle folder or an `.onnx` file
-    #[arg(value_name = "MODEL")]
+    /// A bundle, an `.onnx` file, or `zoo:NAME`
+    #[arg(value_name = "MODEL", value_parser = model_path())]
     model: PathBuf,
     /// Write all of it as JSON, the whole card included
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
+use rift_models::zoo;
 use rift_runtime::server::repository::Repository;
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{
     App, Entrance, Limits, Metrics, Registry, Repetition, Server, Serving, Source, TlsFiles,
-    name_of,
+    Watching, name_of,
 };
 use rift_runtime::session::{Opening, library};
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +25,7 @@ use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Bundle folders or `.onnx` files, each `PATH` or `NAME=PATH`
+    /// Bundles, `.onnx` files or `zoo:NAME`, each `PATH` or `NAME=PATH`
     #[arg(value_name = "MODEL", required_unless_present = "repository")]
     models: Vec<String>,
     /// A model repository in Triton's layout to serve instead: `DIR/NAME/VERSION/model.onnx`
@@ -76,6 +77,17 @@ pub(crate) struct ServeArgs {
     /// How the log is written to standard error
     #[arg(long, value_name = "FORMAT", env = "RIFT_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// Watch every image: its margin, and its stability under noise; costs four images more each
+    #[arg(long, env = "RIFT_WATCH_INPUTS", value_parser = clap::builder::FalseyValueParser::new())]
+    watch_inputs: bool,
+    /// Let clients, the page among them, attack a picture on demand: one at a time, at low priority
+    #[arg(long, env = "RIFT_ENABLE_ATTACK_DEMO",
+          value_parser = clap::builder::FalseyValueParser::new())]
+    enable_attack_demo: bool,
+    /// The share of ordinary images that watching may call unstable; the probe images must be enough
+    #[arg(long, value_name = "SHARE", env = "RIFT_WATCH_FALSE_ALARMS", default_value = "0.05",
+          value_parser = share)]
+    watch_false_alarms: f64,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -86,6 +98,14 @@ pub(crate) struct ServeArgs {
     engine: EngineArgs,
     #[command(flatten)]
     spread: Spread,
+}
+
+/// A share that is neither nothing nor all.
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        _ => Err("expected a share between 0 and 1".to_owned()),
+    }
 }
 
 /// Who may come in.
@@ -155,7 +175,9 @@ pub(crate) fn run(
     library::load_for(global.onnxruntime.as_deref(), engine.provider())?;
     let opening = Opening { reading: args.reading.reading(false), engine, ..Opening::default() };
     let options = args.spread.options();
-    let serving = Serving { threads: options.threads, batch: options.batch, queue: args.queue };
+    let watching = Watching { always: args.watch_inputs, false_alarms: args.watch_false_alarms };
+    let (threads, batch) = (options.threads, options.batch);
+    let serving = Serving { threads, batch, queue: args.queue, watching };
     let metrics = Metrics::new(args.metrics_compat == Some(Compat::Triton));
     let mut registry = Registry::new(serving, opening).with_metrics(metrics);
     if !args.trust_models {
@@ -165,6 +187,7 @@ pub(crate) fn run(
     if let Some(gate) = &gate {
         registry = registry.with_gate(gate);
     }
+    allow_many_files();
     let app = App::new(registry, repository(args)?, limits(args));
     let entrance = args.entrance.entrance();
     let mut server = Server::bind(args.listen, &entrance, Arc::clone(&app))?;
@@ -203,6 +226,20 @@ pub(crate) fn run(
     Ok(Answer::Yes)
 }
 
+/// As many open connections as the system allows: its first word is often 1,024 files, which is meant
+/// for programs that cannot count further.
+#[cfg(unix)]
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+}
+
+#[cfg(not(unix))]
+fn allow_many_files() {}
+
 fn repository(args: &ServeArgs) -> anyhow::Result<Option<Repository>> {
     let Some(folder) = &args.repository else { return Ok(None) };
     let path = folder.display();
@@ -236,6 +273,7 @@ fn limits(args: &ServeArgs) -> Limits {
         body: args.max_body,
         pixels: args.max_pixels,
         connections: args.max_connections,
+        attacks: usize::from(args.enable_attack_demo),
         arrival: args.arrival_timeout,
         answer: args.timeout,
         drain: args.drain,
@@ -249,9 +287,10 @@ fn sources(models: &[String]) -> anyhow::Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for model in models {
         let (name, path) = match model.split_once('=') {
-            Some((name, path)) if !name.contains('/') => (name.to_owned(), PathBuf::from(path)),
-            _ => (name_of(model.as_ref()), PathBuf::from(model)),
+            Some((name, path)) if !name.contains('/') => (name.to_owned(), path),
+            _ => (name_of(zoo::name(model).unwrap_or(model).as_ref()), model.as_str()),
         };
+        let path = zoo::locate(path.into())?;
         ensure!(!name.is_empty(), "`{model}` has no name, expected `PATH` or `NAME=PATH`");
         let exists = path.exists();
         ensure!(

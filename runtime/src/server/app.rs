@@ -10,11 +10,12 @@ use axum::http::request::Parts;
 use axum::routing::MethodRouter;
 use tokio::sync::{Semaphore, watch};
 
+use super::demo::{self, Demo};
 use super::limits::Limits;
 use super::registry::{Refused, Registry};
 use super::repository::Repository;
 use super::served::Served;
-use super::{ServeError, body, classify, gate, kserve, metrics, openapi};
+use super::{ServeError, body, classify, gate, kserve, metrics, openapi, web};
 
 /// What every request sees.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct App {
     pub limits: Limits,
     /// The KiB that bodies may take.
     pub(super) room: Arc<Semaphore>,
+    /// Attacks on demand.
+    pub(super) demo: Demo,
     repository: Option<Mutex<Repository>>,
     /// Whether what is served of the repository has been looked at.
     is_open: AtomicBool,
@@ -37,6 +40,7 @@ impl App {
         let room = Arc::new(Semaphore::new(limits.bodies.div_ceil(1024)));
         Arc::new(Self {
             registry,
+            demo: Demo::new(limits.attacks),
             limits,
             room,
             is_open: AtomicBool::new(repository.is_none()),
@@ -126,8 +130,16 @@ pub(super) type Route = (&'static str, MethodRouter<Arc<App>>);
 
 /// Every path that the server has.
 pub(super) fn routes() -> Vec<Route> {
-    [kserve::routes(), classify::routes(), gate::routes(), metrics::routes(), openapi::routes()]
-        .concat()
+    [
+        kserve::routes(),
+        classify::routes(),
+        demo::routes(),
+        gate::routes(),
+        metrics::routes(),
+        openapi::routes(),
+        web::routes(),
+    ]
+    .concat()
 }
 
 /// The whole server, as one service.

@@ -53,7 +53,13 @@ pub(super) async fn read(
     headers: &HeaderMap,
     mut body: Body,
 ) -> Result<Content, ServeError> {
-    let packing = packing(headers)?;
+    let packing = match packing(headers) {
+        Ok(packing) => packing,
+        Err(error) => {
+            discard(app, body).await;
+            return Err(error);
+        }
+    };
     let limit = app.limits.body;
     let seconds = app.limits.arrival.as_secs();
     let arrived = tokio::time::timeout(app.limits.arrival, arrive(app, &mut body)).await;

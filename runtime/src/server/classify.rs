@@ -1,5 +1,6 @@
 //! `POST /v1/classify`: pictures in, classes out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::app::{App, Route};
 use super::error::json;
+use super::watch::{self, Parameter, parameters};
 use super::{ServeError, body, pictures};
 use crate::prediction::{Prediction, rank};
 
@@ -24,6 +26,8 @@ struct Asked {
     model: Option<String>,
     version: Option<String>,
     top: Option<usize>,
+    #[serde(default)]
+    rift_margin: bool,
 }
 
 #[derive(Serialize)]
@@ -38,6 +42,8 @@ struct Report<'a> {
 struct Picture {
     path: String,
     predictions: Vec<Prediction>,
+    #[serde(flatten)]
+    seen: BTreeMap<&'static str, Parameter>,
 }
 
 /// The path.
@@ -53,23 +59,21 @@ async fn classify(
 ) -> Result<Response, ServeError> {
     let content = body::read(&app, &headers, body).await?;
     let Query(asked) = asked.map_err(|error| ServeError::invalid(error.body_text()))?;
-    let only = || {
-        let what = "several models are served, expected `?model=NAME`";
-        app.registry.only().ok_or_else(|| ServeError::invalid(what))
-    };
-    let model = asked.model.map_or_else(only, Ok)?;
+    let model = named(&app, asked.model)?;
     let served = app.admit(&model, asked.version.as_deref())?;
     let named = served.counting(files(&headers, content.bytes.clone()).await)?;
     let (paths, files): (Vec<String>, Vec<Bytes>) = named.into_iter().unzip();
     let n = files.len();
     let images = served.counting(pictures::decode(&app, &served, files).await)?;
-    let answer = served.infer(images, n, app.limits.answer).await?;
+    let wanted = (app.limits.answer, asked.rift_margin);
+    let (answer, seen) = watch::infer(&app, &served, (images, n), wanted).await?;
     let classifier = served.classifier();
     let top = asked.top.unwrap_or(usize::MAX).max(1);
-    let picture = |(path, logits): (String, &[f32])| {
+    let picture = |(number, (path, logits)): (usize, (String, &[f32]))| {
         let mut predictions = rank(classifier, &ArrayView1::from(logits));
         predictions.truncate(top);
-        Picture { path, predictions }
+        let seen = seen.as_ref().and_then(|seen| seen.get(number..=number));
+        Picture { path, predictions, seen: seen.into_iter().flat_map(parameters).collect() }
     };
     Ok(json(&Report {
         model: classifier.digest(),
@@ -78,13 +82,26 @@ async fn classify(
         images: paths
             .into_iter()
             .zip(answer.logits.chunks_exact(classifier.classes()))
+            .enumerate()
             .map(picture)
             .collect(),
     }))
 }
 
+/// The model that is asked for, the only one where none is named.
+pub(super) fn named(app: &App, model: Option<String>) -> Result<String, ServeError> {
+    let only = || {
+        let what = "several models are served, expected `?model=NAME`";
+        app.registry.only().ok_or_else(|| ServeError::invalid(what))
+    };
+    model.map_or_else(only, Ok)
+}
+
 /// The files of a form with their names, or the body as one file.
-async fn files(headers: &HeaderMap, body: Bytes) -> Result<Vec<(String, Bytes)>, ServeError> {
+pub(super) async fn files(
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Vec<(String, Bytes)>, ServeError> {
     let kind = headers.get(header::CONTENT_TYPE);
     let is_form = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/form-data"));
     if !is_form {

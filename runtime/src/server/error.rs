@@ -59,6 +59,9 @@ pub enum ServeError {
         /// The model.
         model: String,
     },
+    /// Another attack on demand is under way.
+    #[error("another attack on demand is under way, try again later")]
+    Occupied,
     /// The protocol has it, this server not.
     #[error("{what}")]
     Unsupported {
@@ -108,7 +111,7 @@ impl ServeError {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy { .. } | Self::Occupied => StatusCode::TOO_MANY_REQUESTS,
             Self::Unsupported { .. } => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -137,7 +140,7 @@ impl IntoResponse for ServeError {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         match self {
-            Self::Busy { .. } => {
+            Self::Busy { .. } | Self::Occupied => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Unauthorized => {

@@ -13,6 +13,8 @@ pub struct Limits {
     pub pixels: u64,
     /// Connections that are open.
     pub connections: usize,
+    /// Attacks on demand at once; none are made where it is 0.
+    pub attacks: usize,
     /// The time in which a request's head, and then its body, must arrive; a connection on which none
     /// begins is closed then too.
     pub arrival: Duration,
@@ -32,6 +34,7 @@ impl Default for Limits {
             bodies: 256 << 20,
             pixels: 32_000_000,
             connections: 4096,
+            attacks: 0,
             arrival: Duration::from_secs(30),
             answer: Duration::from_secs(30),
             drain: Duration::from_secs(1),

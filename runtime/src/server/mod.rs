@@ -8,6 +8,7 @@
 mod app;
 mod body;
 mod classify;
+mod demo;
 mod door;
 mod error;
 mod gate;
@@ -24,6 +25,8 @@ pub mod screen;
 mod served;
 mod statistics;
 mod ticket;
+mod watch;
+mod web;
 mod worker;
 
 use std::io;
@@ -48,6 +51,7 @@ pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of}
 pub use served::{Served, Serving};
 pub use statistics::{BatchStages, Counts, Span, Stages};
 pub use ticket::Answer;
+pub use watch::Watching;
 
 /// A server that does not start.
 #[derive(Debug, thiserror::Error)]

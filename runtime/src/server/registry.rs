@@ -394,6 +394,7 @@ pub fn name_of(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Watching;
     use crate::small_models::{conv_net, linear_net};
 
     /// Lets in what has convolutions.
@@ -412,7 +413,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.onnx");
         conv_net(None).write(&path).unwrap();
-        let serving = Serving { threads: 1, batch: 2, queue: 4 };
+        let watching = Watching::default();
+        let serving = Serving { threads: 1, batch: 2, queue: 4, watching };
         let registry =
             Registry::new(serving, Opening::default()).with_condition(Box::new(Convolutions));
         let source = Source { name: "m".to_owned(), version: 3, path: path.clone() };

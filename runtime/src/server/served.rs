@@ -12,11 +12,12 @@ use super::registry::Refused;
 use super::schedule::{Queue, Refusal, Schedule};
 use super::statistics::{Counts, Statistics};
 use super::ticket::{Answer, Job};
+use super::watch::{Seen, Watch, Watching};
 use super::worker::Station;
 use crate::session::{Classifier, Packer, Runner, SessionError, Stop};
 
 /// How a model is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Serving {
     /// Workers of each model, and the runs of all models at once.
     pub threads: usize,
@@ -24,6 +25,8 @@ pub struct Serving {
     pub batch: usize,
     /// Requests that may wait.
     pub queue: usize,
+    /// How inputs are watched.
+    pub watching: Watching,
 }
 
 /// A version of a model; its workers end when nobody holds it any more.
@@ -36,6 +39,7 @@ pub struct Served {
     serving: Serving,
     queue: Arc<Queue>,
     statistics: Arc<Statistics>,
+    watch: Watch,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -54,6 +58,7 @@ impl Served {
             queue: Arc::new(schedule.queue(serving.queue, largest)),
             packer: Packer::new(&classifier),
             statistics: Arc::new(Statistics::new(meters)),
+            watch: Watch::new(serving.watching, &classifier),
             workers: Mutex::default(),
             name,
             version,
@@ -132,6 +137,11 @@ impl Served {
         outcome
     }
 
+    /// Counts images that were watched.
+    pub(super) fn saw(&self, seen: &[Seen]) {
+        self.statistics.saw(seen);
+    }
+
     fn busy(&self) -> ServeError {
         ServeError::Busy { model: self.name.clone() }
     }
@@ -164,6 +174,11 @@ impl Served {
     /// What it has done.
     pub fn counts(&self) -> Counts {
         self.statistics.counts()
+    }
+
+    /// What watches its inputs.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Requests that wait.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::ServeError;
 use super::metrics::Meters;
+use super::watch::Seen;
 
 /// How often, and how long in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -150,6 +151,11 @@ impl Statistics {
         batch.compute_input.add(1, input);
         batch.compute_infer.add(1, infer);
         batch.compute_output.add(1, output);
+    }
+
+    /// Images that were watched.
+    pub(super) fn saw(&self, seen: &[Seen]) {
+        self.meters.saw(seen);
     }
 
     fn failed(&self, after: Duration) {

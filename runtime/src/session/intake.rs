@@ -84,6 +84,23 @@ impl Intake {
         }
     }
 
+    /// The pixels that a model's input stands for: the way back from [`floats`](Self::floats), but for
+    /// what that rounds.
+    pub(super) fn pixels(&self, given: &[f32]) -> Array4<f32> {
+        let [c, h, w] = self.input;
+        let at = |(n, channel, y, x): (usize, usize, usize, usize)| match self.layout {
+            Layout::ChannelsFirst => ((n * c + channel) * h + y) * w + x,
+            Layout::ChannelsLast => ((n * h + y) * w + x) * c + channel,
+        };
+        let n = given.len() / (c * h * w).max(1);
+        let mut pixels = Array4::from_shape_fn((n, c, h, w), |index| given[at(index)]);
+        for (channel, change) in self.change.iter().enumerate() {
+            let undo = |value| (value * change.std + change.mean) / change.scale;
+            pixels.index_axis_mut(Axis(1), channel).mapv_inplace(undo);
+        }
+        pixels
+    }
+
     /// Images as the served model takes them.
     pub(super) fn tensor(
         &self,
@@ -208,6 +225,8 @@ mod tests {
         );
         // The one that fills the batch is blank to the model.
         assert!(given.index_axis(Axis(0), 1).iter().all(|value| *value == 0.0));
+        let back = one.pixels(&given.as_slice().unwrap()[..6]);
+        assert!(back.iter().zip(&images()).all(|(a, b)| (a - b).abs() < 1e-6));
         let mut slopes = Array4::zeros((1, 2, 1, 3));
         one.to_pixels(&[1.0; 6], slopes.view_mut());
         assert_eq!((slopes[[0, 0, 0, 0]], slopes[[0, 1, 0, 0]]), (2.0, 4.0));
@@ -221,6 +240,8 @@ mod tests {
         assert_eq!(given.dim(), (1, 1, 3, 2));
         assert_eq!(given[[0, 0, 1, 0]], 26.0);
         assert_eq!(given[[0, 0, 2, 1]], 128.0);
+        let back = bytes.pixels(given.as_slice().unwrap());
+        assert!(back.iter().zip(&images()).all(|(a, b)| (a - b).abs() < 0.501 / 255.0));
         let mut slopes = Array4::zeros((1, 2, 1, 3));
         bytes.to_pixels(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], slopes.view_mut());
         assert_eq!(slopes[[0, 1, 0, 2]], 5.0 * 255.0);

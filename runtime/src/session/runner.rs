@@ -4,11 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use ndarray::ArrayView4;
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{TensorElementType, TensorRef};
 
-use super::intake::Intake;
 use super::worker::floats;
 use super::{Classifier, SessionError};
 
@@ -46,37 +44,6 @@ impl Element {
             Self::Float16 | Self::Bfloat16 => 2,
             Self::Float32 => 4,
             Self::Float64 => 8,
-        }
-    }
-}
-
-/// Pixels as a model's input holds them: its layout, its units and its numbers, little-endian.
-#[derive(Clone, Debug)]
-pub struct Packer(Intake);
-
-impl Packer {
-    /// A packer for what `classifier` takes.
-    pub fn new(classifier: &Classifier) -> Self {
-        Self(classifier.intake().clone())
-    }
-
-    /// The bytes of images.
-    ///
-    /// # Shapes
-    /// `N × C × H × W` in pixels.
-    pub fn pack(&self, images: &ArrayView4<f32>) -> Vec<u8> {
-        let floats = self.0.floats(images, images.dim().0);
-        let floats = floats.iter();
-        match Element::of(self.0.element) {
-            Element::Uint8 => floats.map(|value| *value as u8).collect(),
-            Element::Float16 => {
-                floats.flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()
-            }
-            Element::Bfloat16 => {
-                floats.flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()
-            }
-            Element::Float32 => floats.flat_map(|value| value.to_le_bytes()).collect(),
-            Element::Float64 => floats.flat_map(|value| f64::from(*value).to_le_bytes()).collect(),
         }
     }
 }
@@ -142,7 +109,7 @@ impl Runner {
         })
     }
 
-    /// Adds images to the next run: whole ones, as [`Packer`] makes them.
+    /// Adds images to the next run: whole ones, as [`Packer`](super::Packer) makes them.
     pub fn push(&mut self, images: &[u8]) {
         self.numbers.extend(images);
     }

@@ -43,8 +43,7 @@ fn a_full_queue_says_so_at_the_door() {
     let body = request(|_| ());
     let ask = || {
         let mut client = serving.client();
-        client.begin("POST", INFER, &[], body.len());
-        client.write(&body);
+        client.ask(INFER, &body);
         client
     };
     let mut running = ask();
@@ -69,8 +68,7 @@ fn who_has_gone_costs_nothing() {
     let body = request(|_| ());
     let ask = || {
         let mut client = serving.client();
-        client.begin("POST", INFER, &[], body.len());
-        client.write(&body);
+        client.ask(INFER, &body);
         client
     };
     let mut running = ask();
@@ -105,8 +103,7 @@ fn no_request_under_way_is_lost_when_the_server_ends() {
     let mut clients: Vec<_> = (0..3)
         .map(|_| {
             let mut client = serving.client();
-            client.begin("POST", INFER, &[], body.len());
-            client.write(&body);
+            client.ask(INFER, &body);
             client
         })
         .collect();
@@ -137,8 +134,7 @@ fn models_share_the_cores() {
     let mut clients: Vec<_> = (0..6)
         .map(|_| {
             let mut client = serving.client();
-            client.begin("POST", INFER, &[], body.len());
-            client.write(&body);
+            client.ask(INFER, &body);
             client
         })
         .collect();

@@ -1,6 +1,6 @@
 //! A client that knows HTTP as little as the tests need, so that it can also be wrong on purpose.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -87,6 +87,11 @@ impl Client {
         self.receive().unwrap()
     }
 
+    /// Sends a request and does not wait for the answer.
+    pub(crate) fn ask(&mut self, path: &str, body: &[u8]) {
+        self.write(&[head("POST", path, &[], body.len()).as_bytes(), body].concat());
+    }
+
     /// Sends a head that promises a body of `length` bytes.
     pub(crate) fn begin(
         &mut self,
@@ -99,11 +104,30 @@ impl Client {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).unwrap();
+        self.try_write(bytes).unwrap();
     }
 
-    /// The next answer, or that the connection is closed.
+    /// Writes to a server that may have had enough.
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// The next answer, or that the connection is closed before it is whole.
     pub(crate) fn receive(&mut self) -> Option<Reply> {
+        let (status, headers) = loop {
+            let (status, headers) = self.receive_head()?;
+            // What is below says that the request may go on.
+            if status >= 200 {
+                break (status, headers);
+            }
+        };
+        let length = headers.iter().find(|(name, _)| name == "content-length");
+        let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
+        self.stream.read_exact(&mut body).ok()?;
+        Some(Reply { status, headers, body })
+    }
+
+    fn receive_head(&mut self) -> Option<(u16, Vec<(String, String)>)> {
         let mut line = String::new();
         if self.stream.read_line(&mut line).ok()? == 0 {
             return None;
@@ -112,19 +136,17 @@ impl Client {
         let mut headers = Vec::new();
         loop {
             line.clear();
-            self.stream.read_line(&mut line).unwrap();
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
+            self.stream.read_line(&mut line).ok()?;
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                return Some((status, headers));
+            };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let length = headers.iter().find(|(name, _)| name == "content-length");
-        let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
-        self.stream.read_exact(&mut body).unwrap();
-        Some(Reply { status, headers, body })
     }
 }
 
 /// The head of a request whose body has `length` bytes.
-fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
         head += "host: localhost\r\n";

@@ -1,15 +1,22 @@
 //! The server, over loopback.
 
 mod admission;
-mod client;
+mod bench;
+mod browser;
+pub(crate) mod client;
 mod door;
+mod faults;
 mod gate;
 mod operation;
+mod page;
+mod page_in_browser;
 mod pictures;
-mod protocol;
+pub(crate) mod protocol;
 mod reload;
 mod repository;
+mod soak;
 mod tls;
+mod watch;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -21,6 +28,7 @@ use client::Client;
 use serde_json::Value;
 
 use crate::Place;
+use crate::screening::memory;
 
 /// A server that runs until it is dropped.
 pub(crate) struct Serving {
@@ -48,7 +56,11 @@ impl Serving {
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let log = File::create(place.path("log")).unwrap();
+        Self::spawn(&mut command, File::create(place.path("log")).unwrap())
+    }
+
+    /// Starts what becomes a server and logs to `log`.
+    pub(crate) fn spawn(command: &mut Command, log: File) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -87,6 +99,12 @@ impl Serving {
         while self.metric(series) != value {
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// What the system says of the server's memory, in bytes: `VmRSS:` is resident now, `VmHWM:` the
+    /// most that was.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        memory(&self.child.id().to_string(), line)
     }
 
     /// Sends a signal.

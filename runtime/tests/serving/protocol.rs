@@ -8,20 +8,20 @@ use super::Serving;
 use crate::Place;
 use crate::small_models::{CLASSES, INPUT, NAMES, conv_net, images};
 
-pub(super) const INFER: &str = "/v2/models/m/infer";
+pub(crate) const INFER: &str = "/v2/models/m/infer";
 
 /// What the model says of the test images, asked directly.
-fn logits(place: &Place, n: usize) -> Vec<f32> {
+pub(crate) fn logits(place: &Place, n: usize) -> Vec<f32> {
     let classifier = Classifier::open(&place.path("m.onnx")).unwrap();
     let mut pool = Pool::new(&classifier, &SessionOptions { threads: 1, batch: 4 }, n).unwrap();
     pool.logits(&images(n).view()).unwrap().into_raw_vec_and_offset().0
 }
 
-fn numbers(n: usize) -> Vec<f32> {
+pub(crate) fn numbers(n: usize) -> Vec<f32> {
     images(n).into_raw_vec_and_offset().0
 }
 
-fn shape(n: usize) -> [usize; 4] {
+pub(crate) fn shape(n: usize) -> [usize; 4] {
     let [c, h, w] = INPUT;
     [n, c, h, w]
 }
@@ -78,7 +78,7 @@ fn answers_as_the_model_does() {
 }
 
 /// A well-formed request for one image, with something changed.
-pub(super) fn request(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+pub(crate) fn request(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let input = json!({"name": "image", "datatype": "FP32", "shape": shape(1), "data": numbers(1)});
     let mut request = json!({"inputs": [input]});
     change(&mut request);
@@ -137,12 +137,12 @@ fn malformed_requests_are_refused_in_the_protocols_shape() {
     assert_eq!(serving.end("-TERM"), 0);
 }
 
-fn bytes(values: &[f32]) -> Vec<u8> {
+pub(crate) fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// A body of JSON and what follows it, and the header that tells them apart.
-fn attached(head: &Value, tensor: &[u8]) -> (String, Vec<u8>) {
+pub(crate) fn attached(head: &Value, tensor: &[u8]) -> (String, Vec<u8>) {
     let head = head.to_string();
     (head.len().to_string(), [head.as_bytes(), tensor].concat())
 }

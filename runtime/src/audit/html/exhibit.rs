@@ -29,17 +29,29 @@ pub fn exhibits(data: &Dataset, measured: &Measured, many: usize) -> Vec<Exhibit
     let one = |outcome: &crate::attack::walk::Outcome| {
         let batch = data.batch(outcome.index..outcome.index + 1);
         let original: Vec<f32> = batch.iter().copied().collect();
-        let delta = outcome.image.iter().zip(&original).map(|(a, b)| a - b);
-        let largest = delta.clone().fold(f32::MIN_POSITIVE, |most, d| most.max(d.abs()));
-        let delta: Vec<f32> = delta.map(|d| 0.5 + 0.5 * d / largest).collect();
-        Some(Exhibit {
-            index: outcome.index,
-            original: png(&original, input)?,
-            perturbation: png(&delta, input)?,
-            adversarial: png(&outcome.image, input)?,
-        })
+        Exhibit::of(outcome.index, &original, &outcome.image, input)
     };
     shown.filter_map(one).collect()
+}
+
+impl Exhibit {
+    /// An image and what became of it, C × H × W; nothing where that is no picture.
+    pub fn of(
+        index: usize,
+        original: &[f32],
+        adversarial: &[f32],
+        input: [usize; 3],
+    ) -> Option<Self> {
+        let delta = adversarial.iter().zip(original).map(|(a, b)| a - b);
+        let largest = delta.clone().fold(f32::MIN_POSITIVE, |most, d| most.max(d.abs()));
+        let delta: Vec<f32> = delta.map(|d| 0.5 + 0.5 * d / largest).collect();
+        Some(Self {
+            index,
+            original: png(original, input)?,
+            perturbation: png(&delta, input)?,
+            adversarial: png(adversarial, input)?,
+        })
+    }
 }
 
 /// An image C × H × W in `[0, 1]` as a PNG file.

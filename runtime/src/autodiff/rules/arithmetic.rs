@@ -2,6 +2,7 @@
 
 use rift_models::onnx::{GraphBuilder, attribute};
 
+use super::broadcast::{give, shapes};
 use crate::autodiff::emit::{self, Formula};
 use crate::autodiff::error::Refusal;
 use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
@@ -14,25 +15,6 @@ pub(super) const RULES: [Rule; 6] = [
     Rule { op: "Div", check: shapes, backward: First(div) },
     Rule { op: "Pow", check: shapes, backward: First(pow) },
 ];
-
-fn shapes(view: &View<'_>) -> Result<(), Refusal> {
-    view.shape(view.output()?)?;
-    for slot in (0..view.node.input.len()).filter(|s| view.is_active(*s)) {
-        view.shape(view.input(slot)?)?;
-    }
-    Ok(())
-}
-
-/// Hands input `slot` its `gradient`, which has the shape of the result.
-fn give(
-    view: &View<'_>,
-    slot: usize,
-    gradient: String,
-    builder: &mut GraphBuilder,
-) -> Result<(usize, String), Refusal> {
-    let from = view.shape(view.output()?)?;
-    Ok((slot, emit::unbroadcast(view, gradient, from, view.input(slot)?, builder)?))
-}
 
 /// `g` for every summand.
 fn add(

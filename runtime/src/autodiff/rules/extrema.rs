@@ -2,34 +2,17 @@
 
 use rift_models::onnx::GraphBuilder;
 
-use crate::autodiff::emit::{self, Formula};
+use super::broadcast::{give, shapes};
+use crate::autodiff::emit::Formula;
 use crate::autodiff::error::Refusal;
 use crate::autodiff::rule::{Backward::First, Contributions, Rule, View};
 
 pub(super) const RULES: [Rule; 4] = [
-    Rule { op: "Max", check, backward: First(extremum) },
-    Rule { op: "Min", check, backward: First(extremum) },
-    Rule { op: "Mean", check, backward: First(mean) },
-    Rule { op: "Where", check, backward: First(choice) },
+    Rule { op: "Max", check: shapes, backward: First(extremum) },
+    Rule { op: "Min", check: shapes, backward: First(extremum) },
+    Rule { op: "Mean", check: shapes, backward: First(mean) },
+    Rule { op: "Where", check: shapes, backward: First(choice) },
 ];
-
-fn check(view: &View<'_>) -> Result<(), Refusal> {
-    view.shape(view.output()?)?;
-    for slot in (0..view.node.input.len()).filter(|s| view.is_active(*s)) {
-        view.shape(view.input(slot)?)?;
-    }
-    Ok(())
-}
-
-fn give(
-    view: &View<'_>,
-    slot: usize,
-    gradient: String,
-    builder: &mut GraphBuilder,
-) -> Result<(usize, String), Refusal> {
-    let from = view.shape(view.output()?)?;
-    Ok((slot, emit::unbroadcast(view, gradient, from, view.input(slot)?, builder)?))
-}
 
 /// `g` to the value that is chosen, in equal parts where several are.
 fn extremum(

@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod blocks;
+mod broadcast;
 mod convolution;
 mod einsum;
 mod extrema;

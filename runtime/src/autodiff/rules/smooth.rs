@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn swish_of_any_steepness() {
+        for alpha in [1.0, 1.7, -0.5] {
+            Case::new(&[2, 3, 3]).opset(24).check("Swish", |b, x| {
+                let three = b.scalar("three", 3.0);
+                let wide = b.node("Mul", &[x, &three], vec![]);
+                b.node("Swish", &[&wide], vec![attribute::float("alpha", alpha)])
+            });
+        }
+    }
+
+    #[test]
     fn nothing_flows_where_a_size_has_a_kink() {
         let found = Case::new(&[2]).gradient_at(&[0.0, -2.0], |b, x| b.node("Abs", &[x], vec![]));
         assert!(found.is_none_or(|g| g == [0.0, -1.0]));

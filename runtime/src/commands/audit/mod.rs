@@ -36,7 +36,7 @@ use self::replay::Replay;
 use self::shard::Part;
 use self::subject::Subject;
 use super::{Answer, output as files};
-use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
+use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one, model_path};
 
 /// Broken images that the page shows, among the first so many of the data.
 const SHOWN: usize = 18;
@@ -45,8 +45,8 @@ const AMONG: usize = 400;
 /// The arguments of `audit`.
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// A bundle folder or an `.onnx` file [with --replay: the one of the report]
-    #[arg(value_name = "MODEL", required_unless_present = "replay")]
+    /// A bundle, an `.onnx` file, or `zoo:NAME` [with --replay: the one of the report]
+    #[arg(value_name = "MODEL", required_unless_present = "replay", value_parser = model_path())]
     model: Option<PathBuf>,
     /// The images: any layout that Rift reads, or `synthetic:…` [with --replay: those of the report]
     #[arg(long, value_name = "PATH", env = "RIFT_DATA", required_unless_present = "replay")]
@@ -59,7 +59,7 @@ pub(crate) struct AuditArgs {
     limit: Option<usize>,
     /// Follow the gradients of this model, the float twin of a quantised one, say; images are judged
     /// by MODEL [with --replay: the one of the report]
-    #[arg(long, value_name = "TWIN", env = "RIFT_GRADIENTS_FROM")]
+    #[arg(long, value_name = "TWIN", env = "RIFT_GRADIENTS_FROM", value_parser = model_path())]
     gradients_from: Option<PathBuf>,
     /// Resize the images to the size that the model takes, by the triangle filter
     #[arg(long, env = "RIFT_RESIZE", value_parser = clap::builder::FalseyValueParser::new())]

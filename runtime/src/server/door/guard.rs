@@ -10,11 +10,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Door;
-use crate::server::ServeError;
 use crate::server::app::App;
+use crate::server::{ServeError, web};
 
 /// Probes come without a token, and learn nothing but yes and no.
-const OPEN: &str = "/v2/health/";
+const PROBES: &str = "/v2/health/";
 
 /// What tells a browser to make as little as possible of an answer.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
@@ -37,7 +37,7 @@ pub(in crate::server) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_probe = request.uri().path().starts_with(OPEN);
+    let is_probe = is_open(request.uri().path());
     let mut response = match admit(&door, &request, is_probe) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -79,6 +79,11 @@ pub(in crate::server) fn admit(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether there is nothing to learn at a path; the page's files are the same everywhere.
+fn is_open(path: &str) -> bool {
+    path.starts_with(PROBES) || web::has(path)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {

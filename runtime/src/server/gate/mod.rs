@@ -18,6 +18,7 @@ use crate::session::{Classifier, SessionOptions};
 
 pub use audits::{Audited, Audits};
 pub use repeat::Repetition;
+pub(super) use repeat::yield_to_others;
 pub(super) use routes::routes;
 
 /// What the attack is, for a model and so many images; or why there is none.

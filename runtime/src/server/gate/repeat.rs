@@ -80,9 +80,9 @@ fn run(gate: &Gate, app: &App, (every, woken): (Duration, &Receiver<()>), stop: 
 }
 
 /// Lets this thread, and those that it starts, run only where others leave time.
-fn yield_to_others() {
+pub(in crate::server) fn yield_to_others() {
     // Linux takes this for the calling thread alone.
     if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        tracing::warn!("the repeated audit runs at the usual priority: {error}");
+        tracing::warn!("work in the background runs at the usual priority: {error}");
     }
 }

@@ -4,15 +4,21 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rift_models::artifact::{Interval, Threat};
 use serde::Serialize;
 
 use super::{Audited, Audits};
+use crate::audit::html::{self, Surroundings};
 use crate::server::ServeError;
 use crate::server::app::{App, Route, Target};
 use crate::server::error::json;
+
+/// The report has no script, and lengths of bars in its markup.
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'";
 
 #[derive(Serialize)]
 struct List {
@@ -41,7 +47,11 @@ struct Line {
 
 /// The paths.
 pub(in crate::server) fn routes() -> Vec<Route> {
-    vec![("/v1/audit", get(list)), ("/v1/audit/{model}", get(newest))]
+    vec![
+        ("/v1/audit", get(list)),
+        ("/v1/audit/{model}", get(newest)),
+        ("/v1/audit/{model}/report", get(page)),
+    ]
 }
 
 async fn list(State(app): State<Arc<App>>) -> Response {
@@ -54,12 +64,27 @@ async fn list(State(app): State<Arc<App>>) -> Response {
 
 /// The whole report of a model's newest version, as `audit.json` has it.
 async fn newest(State(app): State<Arc<App>>, target: Target) -> Result<Response, ServeError> {
+    Ok(json(&last(&app, &target.model)?.report))
+}
+
+/// The same for people, as `audit.html` has it.
+async fn page(State(app): State<Arc<App>>, target: Target) -> Result<Response, ServeError> {
+    let audited = last(&app, &target.model)?;
+    let served = app.registry.find(&target.model, None).ok();
+    let classes = served.and_then(|served| Some(served.classifier().class_names()?.to_vec()));
+    let around = Surroundings { classes: classes.unwrap_or_default(), exhibits: Vec::new() };
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+    ];
+    Ok((headers, html::page(&audited.report, &around)).into_response())
+}
+
+fn last(app: &App, model: &str) -> Result<Arc<Audited>, ServeError> {
     let audits = app.registry.audits().map_or_else(Vec::new, Audits::all);
-    let newest = audits.into_iter().rev().find(|((name, _), _)| *name == target.model);
-    let none = || ServeError::NotFound {
-        what: format!("there is no audit of a model `{}`", target.model),
-    };
-    newest.map(|(_, audited)| json(&audited.report)).ok_or_else(none)
+    let newest = audits.into_iter().rev().find(|((name, _), _)| name == model);
+    let none = || ServeError::NotFound { what: format!("there is no audit of a model `{model}`") };
+    newest.map(|(_, audited)| audited).ok_or_else(none)
 }
 
 fn line(((name, version), audited): ((String, u64), Arc<Audited>)) -> Line {

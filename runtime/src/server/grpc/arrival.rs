@@ -135,13 +135,12 @@ impl HttpBody for Arriving {
                 Poll::Ready(Some(Err(Status::cancelled("the request breaks off"))))
             }
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => match &mut this.late {
-                Some(late) if late.as_mut().poll(cx).is_ready() => {
-                    let seconds = this.app.limits.arrival.as_secs();
-                    Poll::Ready(Some(Err(ServeError::Slow { seconds }.into())))
-                }
-                _ => Poll::Pending,
-            },
+            Poll::Pending => {
+                let Some(late) = &mut this.late else { return Poll::Pending };
+                std::task::ready!(late.as_mut().poll(cx));
+                let seconds = this.app.limits.arrival.as_secs();
+                Poll::Ready(Some(Err(ServeError::Slow { seconds }.into())))
+            }
         }
     }
 

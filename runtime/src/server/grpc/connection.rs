@@ -1,7 +1,6 @@
 //! A connection that carries calls, many at once.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 

@@ -17,6 +17,7 @@ use crate::server::body::Room;
 use crate::server::kserve::request::{self, Described, Request, only};
 use crate::server::kserve::{binary, classification, datatype};
 use crate::server::served::Served;
+use crate::server::watch::{Parameter, parameters};
 use crate::session::Classifier;
 
 /// The answer to `message`, which holds `room` until then; `within` is the time that its call has.
@@ -33,8 +34,11 @@ pub(super) async fn infer(
     let mut request = served.counting(read(message, served.classifier()))?;
     request.within = [request.within, within].into_iter().flatten().min();
     let classes = request.classes;
-    let logits = request.logits(app, &served).await?;
-    Ok(reply(&served, id, classes, &logits))
+    let (logits, seen) = request.logits(app, &served).await?;
+    let mut answer = reply(&served, id, classes, &logits);
+    let seen = seen.iter().flat_map(|seen| parameters(seen));
+    answer.parameters = seen.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    Ok(answer)
 }
 
 /// The version that is asked for, if one is.
@@ -52,6 +56,7 @@ fn read(message: ModelInferRequest, classifier: &Classifier) -> Result<Request, 
         }
     };
     let within = whole(&message.parameters, "timeout")?.filter(|timeout| *timeout > 0);
+    let watch = flag(&message.parameters, "rift_margin")?;
     only("input", &message.inputs)?;
     let input = message.inputs.into_iter().next().unwrap_or_default();
     let described = Described { name: &input.name, datatype: &input.datatype, shape: &input.shape };
@@ -71,7 +76,8 @@ fn read(message: ModelInferRequest, classifier: &Classifier) -> Result<Request, 
             described.binary(tensor, count, classifier)?
         }
     };
-    Ok(Request { within: within.map(Duration::from_micros), images, n: count.1, classes })
+    let within = within.map(Duration::from_micros);
+    Ok(Request { within, images, n: count.1, classes, watch })
 }
 
 /// A parameter that is a whole number.
@@ -87,6 +93,26 @@ fn whole(
     };
     let bad = || ServeError::invalid(format!("parameter `{name}`, expected a whole number"));
     value.map(Some).ok_or_else(bad)
+}
+
+impl From<Parameter> for InferParameter {
+    fn from(parameter: Parameter) -> Self {
+        let choice = match parameter {
+            Parameter::Number(value) => ParameterChoice::DoubleParam(value),
+            Parameter::Flag(value) => ParameterChoice::BoolParam(value),
+            Parameter::Text(value) => ParameterChoice::StringParam(value),
+        };
+        Self { parameter_choice: Some(choice) }
+    }
+}
+
+/// A parameter that is yes or no; no where it is not there.
+fn flag(parameters: &BTreeMap<String, InferParameter>, name: &str) -> Result<bool, ServeError> {
+    match parameters.get(name).map(|parameter| &parameter.parameter_choice) {
+        None => Ok(false),
+        Some(Some(ParameterChoice::BoolParam(value))) => Ok(*value),
+        Some(_) => Err(ServeError::invalid(format!("parameter `{name}`, expected true or false"))),
+    }
 }
 
 fn reply(

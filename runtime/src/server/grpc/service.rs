@@ -128,7 +128,8 @@ impl GrpcInferenceService for Inference {
             let of = |listed: &_| statistics::of_ready(listed);
             registry.index().iter().filter_map(of).collect()
         } else {
-            vec![statistics::of(&registry.find(&name, version(&number))?)]
+            let served = registry.find(&name, version(&number))?;
+            vec![statistics::of(&served)]
         };
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
     }

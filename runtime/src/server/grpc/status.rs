@@ -13,7 +13,7 @@ impl From<ServeError> for Status {
         error.log();
         let text = error.to_string();
         let code = match error {
-            ServeError::Busy { .. } => return busy(text),
+            ServeError::Busy { .. } | ServeError::Occupied => return busy(text),
             ServeError::Invalid { .. } | ServeError::MediaType { .. } => Code::InvalidArgument,
             ServeError::NotFound { .. } => Code::NotFound,
             ServeError::Method | ServeError::Unsupported { .. } => Code::Unimplemented,

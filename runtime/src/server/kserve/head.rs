@@ -84,7 +84,7 @@ impl Body {
             return Err(ServeError::invalid(what));
         }
         let images = Images::Tensor(body.clone());
-        let request = Request { within: None, images, n: 1, classes: None };
+        let request = Request { within: None, images, n: 1, classes: None, watch: false };
         Ok(Self { id: None, is_binary: true, request })
     }
 
@@ -98,8 +98,9 @@ impl Body {
         })?;
         let (is_binary, classes) = wanted(&head, classifier)?;
         let within = within(&head.parameters)?;
+        let watch = flag(&head.parameters, "rift_margin")?.unwrap_or(false);
         let (images, n) = images(only("input", &head.inputs)?, rest, classifier)?;
-        let request = Request { within, images, n, classes };
+        let request = Request { within, images, n, classes, watch };
         Ok(Self { id: head.id, is_binary, request })
     }
 }

@@ -29,6 +29,6 @@ pub(super) async fn infer(
     let asked = served.counting(head::Body::read(&headers, &content.bytes, served.classifier()))?;
     let head::Body { id, is_binary, request } = asked;
     let classes = request.classes;
-    let logits = request.logits(&app, &served).await?;
-    reply(&served, id.as_deref(), (is_binary, classes), &logits)
+    let (logits, seen) = request.logits(&app, &served).await?;
+    reply(&served, id.as_deref(), (is_binary, classes), (&logits, seen.as_deref()))
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
-use serde_json::json as value;
+use serde_json::{Value, json as value};
 
 use super::{EXTENSIONS, datatype};
-use crate::server::ServeError;
 use crate::server::app::{App, Target};
 use crate::server::error::json;
 use crate::server::served::Served;
+use crate::server::watch::DRAWS;
+use crate::server::{ServeError, demo};
 
 /// What kind of model it is, in Triton's words.
 pub(in crate::server) const PLATFORM: &str = "onnxruntime_onnx";
@@ -44,6 +45,7 @@ pub(super) async fn model(
         "platform": PLATFORM,
         "inputs": [input],
         "outputs": [output],
+        "parameters": parameters(&app, &served),
     })))
 }
 
@@ -74,6 +76,29 @@ pub(super) async fn config(
         "instance_group": [{ "kind": "KIND_CPU", "count": served.serving().threads }],
         "dynamic_batching": { "max_queue_delay_microseconds": 0 },
     })))
+}
+
+/// How its inputs are watched, and how far they may be attacked on demand.
+fn parameters(app: &App, served: &Served) -> Value {
+    let watch = served.watch();
+    let mut parameters = value!({
+        "rift_norm": watch.noise.norm,
+        "rift_eps": watch.noise.eps,
+        "rift_draws": DRAWS,
+        "rift_false_alarm_rate": watch.watching.false_alarms,
+    });
+    if app.limits.attacks > 0 {
+        parameters["rift_largest_eps"] = value!(demo::largest(watch.noise.norm));
+    }
+    match watch.threshold() {
+        None => {}
+        Some(Ok(threshold)) => {
+            parameters["rift_threshold"] = value!(threshold.value);
+            parameters["rift_threshold_rate"] = value!(threshold.rate);
+        }
+        Some(Err(reason)) => parameters["rift_no_threshold"] = value!(reason),
+    }
+    parameters
 }
 
 /// What a model takes and gives; any number of images, also where the file insists on one.

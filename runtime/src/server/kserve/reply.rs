@@ -1,5 +1,7 @@
 //! The answer to an inference request.
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -9,6 +11,7 @@ use super::{binary, classification, datatype};
 use crate::server::ServeError;
 use crate::server::error::json;
 use crate::server::served::Served;
+use crate::server::watch::{Parameter, Seen, parameters};
 
 #[derive(Serialize)]
 struct Reply<'a> {
@@ -16,6 +19,8 @@ struct Reply<'a> {
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: BTreeMap<&'static str, Parameter>,
     outputs: [Output<'a>; 1],
 }
 
@@ -42,12 +47,13 @@ enum Data<'a> {
     Labels(Vec<String>),
 }
 
-/// The logits as they are wanted: in binary or not, all or only so many classes of each image.
+/// The logits as they are wanted, in binary or not, all or only so many classes of each image; and what
+/// was seen of the images.
 pub(super) fn reply(
     served: &Served,
     id: Option<&str>,
     (is_binary, classes): (bool, Option<usize>),
-    logits: &[f32],
+    (logits, seen): (&[f32], Option<&[Seen]>),
 ) -> Result<Response, ServeError> {
     let classifier = served.classifier();
     let n = logits.len() / classifier.classes();
@@ -58,7 +64,7 @@ pub(super) fn reply(
         }
     };
     let mut tensor = Vec::new();
-    let (parameters, data) = if is_binary {
+    let (size, data) = if is_binary {
         match &data {
             Data::Numbers(numbers) => binary::push_floats(&mut tensor, numbers),
             Data::Labels(labels) => {
@@ -76,7 +82,8 @@ pub(super) fn reply(
         model_name: served.name(),
         model_version: served.version().to_string(),
         id,
-        outputs: [Output { name, datatype, shape: [n, columns], parameters, data }],
+        parameters: seen.into_iter().flat_map(parameters).collect(),
+        outputs: [Output { name, datatype, shape: [n, columns], parameters: size, data }],
     };
     if !is_binary {
         return Ok(json(&reply));

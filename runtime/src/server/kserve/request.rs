@@ -8,6 +8,7 @@ use axum::body::Bytes;
 use super::{binary, datatype};
 use crate::server::app::App;
 use crate::server::served::Served;
+use crate::server::watch::{self, Seen};
 use crate::server::{ServeError, pictures};
 use crate::session::Classifier;
 
@@ -24,6 +25,8 @@ pub(in crate::server) struct Request {
     pub(in crate::server) n: usize,
     /// Only the likeliest classes of each image, so many, with their names.
     pub(in crate::server) classes: Option<usize>,
+    /// Whether the images are to be watched.
+    pub(in crate::server) watch: bool,
 }
 
 /// Images in one of two forms.
@@ -44,12 +47,12 @@ pub(in crate::server) struct Described<'a> {
 }
 
 impl Request {
-    /// The logits of its images.
+    /// The logits of its images, and what is seen of each where they are watched.
     pub(in crate::server) async fn logits(
         self,
         app: &App,
         served: &Arc<Served>,
-    ) -> Result<Vec<f32>, ServeError> {
+    ) -> Result<(Vec<f32>, Option<Vec<Seen>>), ServeError> {
         let images = match self.images {
             Images::Tensor(tensor) => tensor,
             Images::Pictures(files) => {
@@ -57,7 +60,9 @@ impl Request {
             }
         };
         let within = self.within.map_or(app.limits.answer, |within| within.min(app.limits.answer));
-        Ok(served.infer(images, self.n, within).await?.logits)
+        let (answer, seen) =
+            watch::infer(app, served, (images, self.n), (within, self.watch)).await?;
+        Ok((answer.logits, seen))
     }
 }
 

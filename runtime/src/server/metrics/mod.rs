@@ -3,6 +3,7 @@
 mod audit;
 mod process;
 mod triton;
+mod watch;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -20,10 +21,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry as Collection;
 
 use self::audit::AuditMeters;
+use self::watch::WatchMeters;
 use super::ServeError;
 use super::app::{App, Route};
 use super::registry;
 use super::statistics::Took;
+use super::watch::{DRAWS, Seen};
 
 /// The model and its version.
 type Labels = [(&'static str, String); 2];
@@ -50,6 +53,7 @@ pub struct Metrics {
     info: Family<Outcome, Gauge>,
     ready: Gauge,
     audit: AuditMeters,
+    watch: WatchMeters,
     busy: Gauge,
     connections: Gauge,
     /// Whether Triton's names are written too.
@@ -66,6 +70,9 @@ pub(super) struct Meters {
     compute: Histogram,
     batch: Histogram,
     images: Counter,
+    watched: Counter,
+    unstable: Counter,
+    copies: Counter,
 }
 
 impl Metrics {
@@ -85,6 +92,7 @@ impl Metrics {
             info: Family::default(),
             ready: Gauge::default(),
             audit: AuditMeters::default(),
+            watch: WatchMeters::default(),
             busy: Gauge::default(),
             connections: Gauge::default(),
             names_of_triton,
@@ -106,6 +114,7 @@ impl Metrics {
         to.register("rift_model_info", "The file that is served", self.info.clone());
         to.register("rift_ready", "Whether the server is ready", self.ready.clone());
         self.audit.register(to);
+        self.watch.register(to);
         to.register("rift_busy_cores", "Cores that compute", self.busy.clone());
         to.register("rift_connections", "Open connections", self.connections.clone());
     }
@@ -120,6 +129,9 @@ impl Metrics {
             compute: self.compute.get_or_create_owned(&labels),
             batch: self.batch.get_or_create_owned(&labels),
             images: self.images.get_or_create_owned(&labels),
+            watched: self.watch.watched.get_or_create_owned(&labels),
+            unstable: self.watch.unstable.get_or_create_owned(&labels),
+            copies: self.watch.copies.get_or_create_owned(&labels),
             labels,
         }
     }
@@ -140,12 +152,14 @@ impl Metrics {
     fn text(&self, app: &App) -> Result<String, std::fmt::Error> {
         self.waiting.clear();
         self.info.clear();
+        self.watch.clear();
         let index = app.registry.index();
         for listed in &index {
             let registry::State::Ready(served) = &listed.state else { continue };
             let version = listed.version.to_string();
             let labels = [("model", listed.name.clone()), ("version", version.clone())];
             self.waiting.get_or_create(&labels).set(served.waiting() as i64);
+            self.watch.set(&labels, served);
             let digest = served.classifier().digest().to_string();
             let sha256 = digest.trim_start_matches("sha256:").to_owned();
             let labels = [("model", listed.name.clone()), ("version", version), ("sha256", sha256)];
@@ -181,6 +195,14 @@ impl Meters {
             self.queue.observe(queued);
             self.request.observe(queued + around + infer);
         }
+    }
+
+    /// Images that were watched.
+    pub(super) fn saw(&self, seen: &[Seen]) {
+        self.watched.inc_by(seen.len() as u64);
+        self.copies.inc_by((seen.len() * DRAWS) as u64);
+        let unstable = seen.iter().filter(|seen| seen.unstable == Some(true)).count();
+        self.unstable.inc_by(unstable as u64);
     }
 
     /// A request that was answered so.
