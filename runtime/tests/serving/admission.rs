@@ -9,7 +9,7 @@ use crate::Place;
 use crate::small_models::{INPUT, conv_net, conv_net_behind, numbers};
 
 /// [`conv_net`] behind convolutions of a large picture, so that a run takes a noticeable time.
-fn slow_net() -> Model {
+pub(super) fn slow_net() -> Model {
     let [c, h, w] = INPUT;
     let dims = [Dim::free("N"), Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)];
     conv_net_behind(DataType::Float, &dims, |builder, image| {
@@ -29,7 +29,8 @@ fn slow_net() -> Model {
     })
 }
 
-const ONE: [&str; 5] = ["--trust-models", "--threads", "1", "--batch-size", "1"];
+/// One run of one image at a time, without the screen.
+pub(super) const ONE: [&str; 5] = ["--trust-models", "--threads", "1", "--batch-size", "1"];
 
 fn images_run(serving: &Serving) -> u64 {
     let stats = serving.get("/v2/models/m/stats");

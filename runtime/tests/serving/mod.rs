@@ -7,6 +7,7 @@ pub(crate) mod client;
 mod door;
 mod faults;
 mod gate;
+mod grpc;
 mod operation;
 mod page;
 mod page_in_browser;
@@ -34,6 +35,8 @@ use crate::screening::memory;
 pub(crate) struct Serving {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where it listens for gRPC, if it does.
+    grpc: Option<SocketAddr>,
 }
 
 impl Serving {
@@ -62,11 +65,18 @@ impl Serving {
     /// Starts what becomes a server and logs to `log`.
     pub(crate) fn spawn(command: &mut Command, log: File) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        lines.read_line(&mut line).unwrap();
         let address: SocketAddr = line.trim().rsplit('/').next().unwrap().parse().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
-        Self { child, address }
+        let grpc = command.get_args().any(|argument| argument == "--grpc-listen").then(|| {
+            line.clear();
+            lines.read_line(&mut line).unwrap();
+            let address: SocketAddr = line.trim().rsplit(' ').next().unwrap().parse().unwrap();
+            SocketAddr::from(([127, 0, 0, 1], address.port()))
+        });
+        Self { child, address, grpc }
     }
 
     pub(crate) fn until_ready(&self) {

@@ -17,16 +17,16 @@ use super::protocol::{INFER, request};
 use crate::Place;
 use crate::small_models::conv_net;
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(super) fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Writes a certificate that `authority` has signed, and its key.
-fn write(authority: &Authority, folder: &Path, name: &str) {
+pub(super) fn write(authority: &Authority, folder: &Path, name: &str) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
@@ -37,25 +37,30 @@ fn write(authority: &Authority, folder: &Path, name: &str) {
 /// A client that trusts `authority`, with the certificate of that name if one is given; nothing if
 /// the two do not agree.
 fn connect(serving: &Serving, authority: &Authority, own: Option<&Path>) -> Option<Client> {
+    let config = client_config(authority, own);
+    let name = "localhost".try_into().unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = TcpStream::connect(serving.address).unwrap();
+    connection.complete_io(&mut stream).ok()?;
+    Some(Client::over(StreamOwned::new(connection, stream)))
+}
+
+/// What a client needs that trusts `authority`, with the certificate of that name if one is given.
+pub(super) fn client_config(authority: &Authority, own: Option<&Path>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let config = match own {
+    match own {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let certificate = CertificateDer::from_pem_file(path.with_extension("pem")).unwrap();
             let key = PrivateKeyDer::from_pem_file(path.with_extension("key")).unwrap();
             builder.with_client_auth_cert(vec![certificate], key).unwrap()
         }
-    };
-    let name = "localhost".try_into().unwrap();
-    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = TcpStream::connect(serving.address).unwrap();
-    connection.complete_io(&mut stream).ok()?;
-    Some(Client::over(StreamOwned::new(connection, stream)))
+    }
 }
 
 #[test]

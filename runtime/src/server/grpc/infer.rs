@@ -158,10 +158,11 @@ pub(super) fn timeout(metadata: &MetadataMap) -> Result<Option<Duration>, ServeE
     let text = value.to_str().unwrap_or_default();
     let parse = || {
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-        let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+        let is_number = digits.len() <= 8 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.parse().ok().filter(|_| is_number)?;
         Some(match unit {
-            "H" => Duration::from_secs(number * 3600),
-            "M" => Duration::from_secs(number * 60),
+            "H" => Duration::from_hours(number),
+            "M" => Duration::from_mins(number),
             "S" => Duration::from_secs(number),
             "m" => Duration::from_millis(number),
             "u" => Duration::from_micros(number),
@@ -190,8 +191,8 @@ mod tests {
         };
         assert_eq!(timeout(&MetadataMap::new()).unwrap(), None);
         for (text, expected) in [
-            ("2H", Duration::from_secs(7200)),
-            ("99999999M", Duration::from_secs(5_999_999_940)),
+            ("2H", Duration::from_hours(2)),
+            ("99999999M", Duration::from_mins(99_999_999)),
             ("3S", Duration::from_secs(3)),
             ("250m", Duration::from_millis(250)),
             ("7u", Duration::from_micros(7)),

@@ -19,9 +19,9 @@ pub(super) fn of(served: &Served) -> ModelStatistics {
     let stages = counts.stages;
     let batch = |batch: &crate::server::BatchStages| InferBatchStatistics {
         batch_size: batch.batch_size as u64,
-        compute_input: duration(batch.compute_input),
-        compute_infer: duration(batch.compute_infer),
-        compute_output: duration(batch.compute_output),
+        compute_input: Some(duration(batch.compute_input)),
+        compute_infer: Some(duration(batch.compute_infer)),
+        compute_output: Some(duration(batch.compute_output)),
     };
     ModelStatistics {
         name: served.name().to_owned(),
@@ -30,19 +30,19 @@ pub(super) fn of(served: &Served) -> ModelStatistics {
         inference_count: counts.images,
         execution_count: counts.runs,
         inference_stats: Some(InferStatistics {
-            success: duration(stages.success),
-            fail: duration(stages.fail),
-            queue: duration(stages.queue),
-            compute_input: duration(stages.compute_input),
-            compute_infer: duration(stages.compute_infer),
-            compute_output: duration(stages.compute_output),
-            cache_hit: duration(stages.cache_hit),
-            cache_miss: duration(stages.cache_miss),
+            success: Some(duration(stages.success)),
+            fail: Some(duration(stages.fail)),
+            queue: Some(duration(stages.queue)),
+            compute_input: Some(duration(stages.compute_input)),
+            compute_infer: Some(duration(stages.compute_infer)),
+            compute_output: Some(duration(stages.compute_output)),
+            cache_hit: Some(duration(stages.cache_hit)),
+            cache_miss: Some(duration(stages.cache_miss)),
         }),
         batch_stats: counts.batches.values().map(batch).collect(),
     }
 }
 
-fn duration(span: Span) -> Option<StatisticDuration> {
-    Some(StatisticDuration { count: span.count, ns: span.ns })
+fn duration(span: Span) -> StatisticDuration {
+    StatisticDuration { count: span.count, ns: span.ns }
 }
