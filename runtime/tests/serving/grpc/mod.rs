@@ -3,6 +3,7 @@
 mod calls;
 mod door;
 mod load;
+mod peer;
 mod protocol;
 
 use std::collections::BTreeMap;
