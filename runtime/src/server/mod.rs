@@ -14,6 +14,7 @@ mod gate;
 mod kserve;
 mod limits;
 mod metrics;
+mod notify;
 mod openapi;
 mod pictures;
 mod registry;
@@ -21,6 +22,7 @@ pub mod repository;
 mod schedule;
 pub mod screen;
 mod served;
+mod signatory;
 mod statistics;
 mod ticket;
 mod worker;
@@ -43,6 +45,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of};
 pub use served::{Served, Serving};
+pub use signatory::{Signatory, UnsignedError};
 pub use statistics::{BatchStages, Counts, Span, Stages};
 pub use ticket::Answer;
 
@@ -122,8 +125,18 @@ impl Server {
                 let door = Arc::clone(&door);
                 async move { door.follow().await }
             });
+            let manager = notify::Manager::of_environment().map(Arc::new);
+            let report = manager.clone().map(|manager| {
+                let app = Arc::clone(&app);
+                tokio::spawn(async move { manager.follow(&app).await })
+            });
+            let end = async {
+                end.await;
+                manager.inspect(|manager| manager.stopping());
+            };
             listener::serve((Arc::clone(&app), door), listener, router, end).await;
             follow.abort();
+            report.inspect(tokio::task::JoinHandle::abort);
             Ok::<_, StartError>(())
         })?;
         // Who still waits is cut off, so that no worker works for it.

@@ -4,11 +4,13 @@ mod admission;
 mod client;
 mod door;
 mod gate;
+mod manager;
 mod operation;
 mod pictures;
 mod protocol;
 mod reload;
 mod repository;
+mod signature;
 mod tls;
 
 use std::fs::File;
@@ -48,6 +50,11 @@ impl Serving {
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        Self::run(place, command)
+    }
+
+    /// Runs a command that serves.
+    fn run(place: &Place, mut command: Command) -> Self {
         let log = File::create(place.path("log")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
