@@ -1,6 +1,6 @@
 # `make help` says what there is. Everything but `setup` is plain cargo, and works without make.
 
-.PHONY: help setup setup-openvino build manual demo test check bench gpu check-dependencies
+.PHONY: help setup setup-openvino build manual demo test check bench deb gpu check-dependencies
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
@@ -46,6 +46,10 @@ bench: build ## images per second beside PyTorch, the server beside MLServer; CH
 	else \
 	    echo "skipped: PGD beside torchattacks, for which CHECKPOINT=, BUNDLE= and DATA= are needed"; \
 	fi
+
+deb: setup ## a Debian package of rift-runtime with ONNX Runtime in it, in target/debian
+	cargo build --release --locked -p rift-runtime
+	@packaging/deb.sh
 
 gpu: setup ## dist-gpu: for a machine with an NVIDIA GPU and PyTorch 2.11; DATA=… for CIFAR-10
 	@gpu/pack.sh

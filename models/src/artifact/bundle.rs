@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::archive::{self, ArchiveError};
-use super::{Card, Digest, DigestError, JsonError, Probe, ProbeError, read_json};
+use super::{Card, Digest, DigestError, JsonError, Probe, ProbeError, read_json_of};
 
 /// A bundle on disk, its files checked against the digests in its card.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Bundle {
     pub path: PathBuf,
     /// What it says of itself.
     pub card: Card,
+    /// The digest of the card's file as it was read.
+    pub card_digest: Digest,
     /// Keeps the folder of an archive as long as anybody has the bundle.
     _unpacked: Option<Arc<TempDir>>,
 }
@@ -110,12 +112,12 @@ impl Bundle {
                 return Err(BundleError::Missing { path: path.display().to_string(), file });
             }
         }
-        let card: Card = read_json(&folder.join(Self::CARD), "card")?;
+        let (card, card_digest): (Card, _) = read_json_of(&folder.join(Self::CARD), "card")?;
         if card.format != Card::FORMAT {
             let found = card.format;
             return Err(BundleError::Format { path: path.display().to_string(), found });
         }
-        Ok(Self { path: folder.to_owned(), card, _unpacked: unpacked })
+        Ok(Self { path: folder.to_owned(), card, card_digest, _unpacked: unpacked })
     }
 
     /// The model's path.
@@ -136,8 +138,15 @@ impl Bundle {
     /// The probe.
     ///
     /// # Errors
-    /// If it is not valid.
+    /// If it is not valid, or not the one that the card was written for.
     pub fn probe(&self) -> Result<Probe, BundleError> {
-        Ok(Probe::read(&self.probe_path())?.0)
+        let path = self.probe_path();
+        let (probe, found) = Probe::read(&path)?;
+        let expected = &self.card.probe;
+        if found != *expected {
+            let path = path.display().to_string();
+            return Err(BundleError::Changed { path, expected: expected.clone(), found });
+        }
+        Ok(probe)
     }
 }

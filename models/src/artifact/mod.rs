@@ -83,7 +83,20 @@ pub enum JsonError {
 /// # Errors
 /// If the file cannot be read or does not parse.
 pub fn read_json<T: DeserializeOwned>(path: &Path, what: &'static str) -> Result<T, JsonError> {
+    Ok(read_json_of(path, what)?.0)
+}
+
+/// As [`read_json`], with the digest of what was read.
+fn read_json_of<T: DeserializeOwned>(
+    path: &Path,
+    what: &'static str,
+) -> Result<(T, Digest), JsonError> {
     let name = || path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| JsonError::Read { path: name(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| JsonError::Parse { path: name(), what, source })
+    let value = serde_json::from_slice(&bytes).map_err(|source| JsonError::Parse {
+        path: name(),
+        what,
+        source,
+    })?;
+    Ok((value, Digest::of_bytes(&bytes)))
 }

@@ -141,6 +141,14 @@ pub fn compare(
     }
 }
 
+/// Whether a statement that [`compare`] has accepted lists a file, by its path below the model, with this
+/// digest.
+pub fn lists(statement: &Statement, name: &str, digest: &Digest) -> bool {
+    let resources = statement.predicate.get("resources").and_then(serde_json::Value::as_array);
+    let is_it = |file: &serde_json::Value| file["name"] == name && file["digest"] == digest.hex();
+    resources.is_some_and(|all| all.iter().any(is_it))
+}
+
 fn differences(signed: &BTreeMap<PathBuf, Digest>, found: Found) -> Vec<Difference> {
     let Found { files, not_plain } = found;
     let mut differences: Vec<Difference> = signed
@@ -259,6 +267,10 @@ mod tests {
         assert_eq!(names, ["a/b/c", "a-b", "model.onnx"]);
         let signature = folder.path().join(Bundle::SIGNATURE);
         assert_eq!(compare(folder.path(), &statement, &signature).unwrap(), 3);
+        let digest = |content: &str| Digest::of_bytes(content.as_bytes());
+        assert!(lists(&statement, "a/b/c", &digest("a/b/c")));
+        assert!(!lists(&statement, "a/b/c", &digest("a-b")));
+        assert!(!lists(&statement, ".gitignore", &digest(".gitignore")));
         fs::write(folder.path().join("a/b/c"), "d").unwrap();
         fs::rename(folder.path().join("a-b"), folder.path().join("a-c")).unwrap();
         let why = "`a/b/c` was changed, `a-b` is missing, `a-c` is not signed";

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
+use rift_models::signature::PublicKey;
 use rift_models::zoo;
 use rift_runtime::server::repository::Repository;
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{
-    App, Entrance, Limits, Metrics, Registry, Repetition, Server, Serving, Source, TlsFiles,
-    Watching, name_of,
+    App, Entrance, Limits, Metrics, Registry, Repetition, Server, Serving, Signatory, Source,
+    TlsFiles, Watching, name_of,
 };
 use rift_runtime::session::{Opening, library};
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +39,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "RIFT_TRUST_MODELS",
           value_parser = clap::builder::FalseyValueParser::new(), conflicts_with = "screen")]
     trust_models: bool,
+    /// Serve only bundles whose `model.sig` holds under this public key: ECDSA on P-256, in PEM
+    #[arg(long, value_name = "KEY", env = "RIFT_REQUIRE_SIGNATURE")]
+    require_signature: Option<PathBuf>,
     /// Where to listen; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", env = "RIFT_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -182,6 +186,9 @@ pub(crate) fn run(
     let mut registry = Registry::new(serving, opening).with_metrics(metrics);
     if !args.trust_models {
         registry = registry.with_screen(Screen::new(screen::Limits::default()));
+    }
+    if let Some(key) = &args.require_signature {
+        registry = registry.with_signatory(Signatory::new(PublicKey::read(key)?));
     }
     let gate = args.gate.gate(options)?;
     if let Some(gate) = &gate {

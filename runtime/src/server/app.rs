@@ -102,6 +102,13 @@ impl App {
         self.registry.is_ready()
     }
 
+    /// Whether the start is over: all models are ready, or all have been tried and one at least is
+    /// served.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_ready().is_ok()
+            || (self.is_open.load(Ordering::Acquire) && self.registry.is_settled())
+    }
+
     /// Whether the server has been told to end.
     pub fn is_ending(&self) -> bool {
         *self.is_ending.borrow()

@@ -16,6 +16,7 @@ mod grpc;
 mod kserve;
 mod limits;
 mod metrics;
+mod notify;
 mod openapi;
 mod pictures;
 mod registry;
@@ -23,6 +24,7 @@ pub mod repository;
 mod schedule;
 pub mod screen;
 mod served;
+mod signatory;
 mod statistics;
 mod ticket;
 mod watch;
@@ -49,6 +51,7 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of};
 pub use served::{Served, Serving};
+pub use signatory::{Signatory, UnsignedError};
 pub use statistics::{BatchStages, Counts, Span, Stages};
 pub use ticket::Answer;
 pub use watch::Watching;
@@ -140,6 +143,15 @@ impl Server {
             let guard =
                 middleware::from_fn_with_state((Arc::clone(&http.door), Arc::clone(&app)), guard);
             let router = app::router(&app).layer(guard);
+            let manager = notify::Manager::of_environment().map(Arc::new);
+            let report = manager.clone().map(|manager| {
+                let app = Arc::clone(&app);
+                tokio::spawn(async move { manager.follow(&app).await })
+            });
+            let end = async {
+                end.await;
+                manager.inspect(|manager| manager.stopping());
+            };
             let http = http.serve(&app, router, end);
             // The first door that is told to close says so to the app.
             let grpc = async {
@@ -147,7 +159,9 @@ impl Server {
                 let router = grpc::router(&app, &grpc.door);
                 grpc.serve(&app, router, app.ended()).await
             };
-            tokio::try_join!(http, grpc)
+            let served = tokio::try_join!(http, grpc);
+            report.inspect(tokio::task::JoinHandle::abort);
+            served
         })?;
         // Who still waits is cut off, so that no worker works for it.
         runtime.shutdown_timeout(Duration::from_secs(1));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::ServeError;
 use super::gate::{Audits, Gate};
@@ -11,7 +12,8 @@ use super::metrics::Metrics;
 use super::schedule::Schedule;
 use super::screen::{Screen, ScreenError};
 use super::served::{Served, Serving};
-use crate::session::{Classifier, Opening, SessionError};
+use super::signatory::{Signatory, UnsignedError};
+use crate::session::{Classifier, ModelFile, Opening, SessionError};
 
 /// A model that is to be served.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,9 @@ pub enum Refused {
     /// It cannot be opened or run.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// It does not bear the signature that is asked for.
+    #[error(transparent)]
+    Signature(#[from] UnsignedError),
     /// It does not pass the screen.
     #[error(transparent)]
     Screen(#[from] ScreenError),
@@ -91,6 +96,7 @@ pub struct Registry {
     schedule: Arc<Schedule>,
     serving: Serving,
     opening: Opening,
+    signatory: Option<Signatory>,
     screen: Option<Screen>,
     conditions: Vec<Box<dyn Condition>>,
     audits: Option<Arc<Audits>>,
@@ -119,6 +125,7 @@ impl Registry {
             schedule: Schedule::new(serving.threads),
             serving,
             opening,
+            signatory: None,
             screen: None,
             conditions: Vec::new(),
             audits: None,
@@ -131,6 +138,12 @@ impl Registry {
     #[must_use]
     pub fn with_screen(self, screen: Screen) -> Self {
         Self { screen: Some(screen), ..self }
+    }
+
+    /// Lets a model in only if `signatory` has signed it.
+    #[must_use]
+    pub fn with_signatory(self, signatory: Signatory) -> Self {
+        Self { signatory: Some(signatory), ..self }
     }
 
     /// Lets a model in only if it meets `condition` too.
@@ -166,6 +179,11 @@ impl Registry {
     /// Cores that compute, or are about to.
     pub fn busy(&self) -> usize {
         self.schedule.busy()
+    }
+
+    /// Whether a run has taken longer than `longest`.
+    pub(super) fn is_stuck(&self, longest: Duration) -> bool {
+        self.schedule.is_stuck(longest)
     }
 
     /// How models are served.
@@ -211,14 +229,17 @@ impl Registry {
     }
 
     fn open(&self, source: &Source) -> Result<Arc<Served>, Refused> {
-        let classifier = match &self.screen {
-            None => Classifier::open_with(&source.path, &self.opening)?,
-            Some(screen) => {
-                let (classifier, record) = screen.open(&source.path, &self.opening)?;
-                tracing::info!(model = source.name, "screen: {record}");
-                classifier
-            }
-        };
+        // Whoever looks at the model below looks at these bytes.
+        let mut file = ModelFile::read(&source.path)?;
+        if let Some(signatory) = &self.signatory {
+            signatory.check(&file)?;
+        }
+        if let Some(screen) = &self.screen {
+            let screened = screen.check(file, &self.opening)?;
+            tracing::info!(model = source.name, "screen: {}", screened.record);
+            file = screened.file;
+        }
+        let classifier = Classifier::of_file(file, &self.opening)?;
         for condition in &self.conditions {
             condition.check(source, &classifier)?;
         }
@@ -343,6 +364,13 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Whether every model has been tried and one at least is served.
+    pub(super) fn is_settled(&self) -> bool {
+        let index = self.index();
+        let any = |is: fn(&State) -> bool| index.iter().any(|listed| is(&listed.state));
+        any(|state| matches!(state, State::Ready(_))) && !any(|s| matches!(s, State::Loading))
     }
 
     /// Takes no more requests, answers those that wait, and ends the workers.

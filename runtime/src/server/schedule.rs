@@ -4,8 +4,9 @@
 //! are busy wait together and make the next batch. Where several models have work, the one that has
 //! computed least comes next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::ticket::Job;
@@ -21,6 +22,8 @@ struct State {
     /// Cores that compute, or have been promised.
     busy: usize,
     cores: usize,
+    /// Since when each worker computes that does.
+    since: HashMap<ThreadId, Instant>,
     /// The largest time that a queue had computed when it was given a core.
     clock: Duration,
     lanes: BTreeMap<u64, Lane>,
@@ -63,8 +66,14 @@ pub(super) enum Refusal {
 impl Schedule {
     /// A schedule of runs on so many cores.
     pub(super) fn new(cores: usize) -> Arc<Self> {
-        let (busy, clock, lanes) = (0, Duration::ZERO, BTreeMap::new());
-        let state = State { busy, cores: cores.max(1), clock, lanes, next_key: 0 };
+        let state = State {
+            busy: 0,
+            cores: cores.max(1),
+            since: HashMap::new(),
+            clock: Duration::ZERO,
+            lanes: BTreeMap::new(),
+            next_key: 0,
+        };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -92,6 +101,11 @@ impl Schedule {
     /// Cores that compute, or are about to.
     pub(super) fn busy(&self) -> usize {
         self.lock().busy
+    }
+
+    /// Whether a run has taken longer than `longest`.
+    pub(super) fn is_stuck(&self, longest: Duration) -> bool {
+        self.lock().since.values().any(|since| since.elapsed() > longest)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -188,6 +202,7 @@ impl Queue {
         let mut state = self.schedule.lock();
         if let Some(time) = finished {
             state.busy -= 1;
+            state.since.remove(&thread::current().id());
             if let Some(lane) = state.lanes.get_mut(&self.key) {
                 lane.used += time;
             }
@@ -200,9 +215,11 @@ impl Queue {
             let Some(lane) = state.lanes.get_mut(&self.key) else { return };
             if lane.promised > 0 {
                 lane.promised -= 1;
-                lane.take(Instant::now(), batch);
+                let now = Instant::now();
+                lane.take(now, batch);
                 if !batch.is_empty() {
                     lane.idle -= 1;
+                    state.since.insert(thread::current().id(), now);
                     return;
                 }
                 state.busy -= 1;
@@ -265,6 +282,23 @@ mod tests {
         assert_eq!(next(&queue, true), [1]);
         assert!(next(&queue, true).is_empty());
         assert_eq!(queue.submit(job(1).0), Err(Refusal::Closed));
+    }
+
+    #[test]
+    fn a_run_that_does_not_end_is_noticed() {
+        let schedule = Schedule::new(1);
+        let queue = schedule.queue(10, 4);
+        let (job, ticket) = job(1);
+        queue.submit(job).unwrap();
+        assert!(!schedule.is_stuck(Duration::ZERO));
+        assert_eq!(next(&queue, false), [1]);
+        while !schedule.is_stuck(Duration::ZERO) {
+            thread::yield_now();
+        }
+        assert!(!schedule.is_stuck(Duration::from_mins(1)));
+        queue.close();
+        assert!(next(&queue, true).is_empty() && !schedule.is_stuck(Duration::ZERO));
+        drop(ticket);
     }
 
     #[test]

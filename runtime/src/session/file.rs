@@ -46,6 +46,16 @@ impl ModelFile {
         Self { path: path.to_owned(), bytes, bundle: None }
     }
 
+    /// The path as given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bundle, where the model is one.
+    pub fn bundle(&self) -> Option<&Bundle> {
+        self.bundle.as_ref()
+    }
+
     /// The ONNX file's content.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -99,8 +99,8 @@ pub fn silence_telemetry() {
 /// Loads ONNX Runtime, once a process; later calls return what the first one loaded.
 ///
 /// The file is `explicit`, or the one that `RIFT_ONNXRUNTIME` or `ORT_DYLIB_PATH` names, and then no
-/// other will do. Without these, the first that loads of: beside the executable; the Python wheel
-/// in `.venv` of the working directory, of the folders above it and of those above the executable;
+/// other will do. Without these, the first that loads of: beside the executable; where a package puts
+/// it, `../lib/rift` from there; the Python wheel in `.venv` of the working directory, of the folders above it and of those above the executable;
 /// the wheel in `$VIRTUAL_ENV`; what the system's loader finds.
 ///
 /// # Errors
@@ -231,6 +231,8 @@ fn places(provider: Provider) -> Vec<Place> {
         }
     }
     places.extend(beside.map(|folder| Place::Folder(folder.to_owned())));
+    let packaged = beside.and_then(Path::parent).map(|prefix| prefix.join("lib/rift"));
+    places.extend(packaged.map(Place::Folder));
     for start in [here.as_deref(), beside].into_iter().flatten() {
         for folder in start.ancestors() {
             let venv = Place::Venv(folder.join(".venv"));
@@ -306,6 +308,7 @@ mod tests {
         let of_openvino = places(Provider::OpenVino);
         let places = places(Provider::Cpu);
         assert!(matches!(places.first(), Some(Place::Folder(_))), "{places:?}");
+        assert!(matches!(&places[1], Place::Folder(folder) if folder.ends_with("lib/rift")));
         assert!(of_openvino.ends_with(&places));
         let first = std::env::current_dir().unwrap().join(".openvino/onnxruntime/capi");
         assert_eq!(of_openvino.first(), Some(&Place::Folder(first)));

@@ -8,6 +8,7 @@ mod door;
 mod faults;
 mod gate;
 mod grpc;
+mod manager;
 mod operation;
 mod page;
 mod page_in_browser;
@@ -16,6 +17,7 @@ pub(crate) mod protocol;
 mod reload;
 mod repository;
 mod soak;
+mod signature;
 mod tls;
 mod watch;
 
@@ -59,6 +61,11 @@ impl Serving {
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        Self::run(place, command)
+    }
+
+    /// Runs a command that serves.
+    fn run(place: &Place, mut command: Command) -> Self {
         Self::spawn(&mut command, File::create(place.path("log")).unwrap())
     }
 

@@ -90,10 +90,13 @@ fn model(folder: &Path, name: &str) -> Result<Wanted, String> {
 fn version(folder: &Path, file: &str) -> Option<Found> {
     let (model, card) = (folder.join(file), folder.join(Bundle::CARD));
     let mut print = vec![fingerprint(&model)?];
-    let card = fingerprint(&card).filter(|_| file == Bundle::MODEL);
-    let path = if card.is_some() { folder.to_owned() } else { model };
-    print.extend(card);
-    Some(Found { path, print })
+    if file != Bundle::MODEL || !card.is_file() {
+        return Some(Found { path: model, print });
+    }
+    // What the first look found wrong, a file that comes later may mend.
+    let others = [Bundle::CARD, Bundle::PROBE, Bundle::SIGNATURE];
+    print.extend(others.iter().filter_map(|file| fingerprint(&folder.join(file))));
+    Some(Found { path: folder.to_owned(), print })
 }
 
 fn fingerprint(file: &Path) -> Option<(u64, Option<SystemTime>, u64)> {
