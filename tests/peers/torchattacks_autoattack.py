@@ -1,19 +1,20 @@
-"""AutoAttack by torchattacks on a Rift checkpoint, to compare with `rift-runtime audit` of its bundle.
+"""AutoAttack by torchattacks or by its authors' program, to compare with `rift-runtime audit`.
 
     .peers/bin/python tests/peers/torchattacks_autoattack.py CHECKPOINT.safetensors \
-        --data ../shared/data/cifar10 --limit 200 --runtime target/release/rift-runtime \
-        --model bundle [--attack apgd-ce,apgd-t,fab-t,square,autoattack] [--norm linf] \
-        [--eps 8/255] [--json P]
+        --data ../shared/data/cifar10 --limit 1000 --audit audit.json [--keep FOLDER] \
+        [--attack autoattack] [--original ../auto-attack] [--threads 1] [--json P]
 
-Runs each attack alone on the same weights and the same first test images with both programs, and
-prints robust accuracies, the images that they judge differently, and seconds. `fast` stands for
-APGD-CE and then APGD-T, which torchattacks runs by its `MultiAttack`.
+The audit is one of the checkpoint's bundle with the same `--attack`, of the same first test images; norm
+and eps are taken from it. The peer attacks the images that are classified correctly by `apgd-ce`, `apgd-t`,
+`fab-t` or `square` alone, or by all four one after the other as AutoAttack does, each stage those that the
+ones before have left. It is torchattacks, or with `--original` a checkout of
+https://github.com/fra31/auto-attack. Prints what survives each stage with both, and how many images they
+judge differently. `--keep` keeps the verdicts of every batch: started again, it goes on from there.
 """
 
 import argparse
 import json
-import subprocess
-import tempfile
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -23,102 +24,129 @@ import torchattacks
 
 from torchattacks_pgd import cifar10_test, judge, load_checkpoint
 
+STAGES = ["apgd-ce", "apgd-t", "fab-t", "square"]
 
-def peer(name, network, norm, eps, classes, queries):
-    """The attack of torchattacks with AutoAttack's parameters."""
-    norm = {"linf": "Linf", "l2": "L2"}[norm]
-    targets = {"n_classes": classes}
-    apgd_ce = lambda: torchattacks.APGD(network, norm=norm, eps=eps, steps=100, loss="ce")
-    apgd_t = lambda: torchattacks.APGDT(network, norm=norm, eps=eps, steps=100, **targets)
-    if name == "apgd-ce":
-        return apgd_ce()
-    if name == "apgd-dlr":
-        return torchattacks.APGD(network, norm=norm, eps=eps, steps=100, loss="dlr")
-    if name == "apgd-t":
-        return apgd_t()
-    if name == "fab-t":
-        return torchattacks.FAB(
-            network, norm=norm, eps=eps, steps=100, n_restarts=1, multi_targeted=True, **targets
+
+def by_torchattacks(network, norm, eps, classes):
+    """The stages as torchattacks puts them together, by name."""
+    whole = torchattacks.AutoAttack(
+        network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, version="standard",
+        n_classes=classes,
+    )
+    return dict(zip(STAGES, whole._autoattack.attacks, strict=True))
+
+
+def by_authors(network, norm, eps, folder):
+    """The stages of the authors' program, by name."""
+    sys.path.insert(0, str(folder))
+    from autoattack import AutoAttack
+
+    def stage(name):
+        whole = AutoAttack(
+            network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, seed=0, device="cpu",
+            version="standard", verbose=False,
         )
-    if name == "square":
-        return torchattacks.Square(network, norm=norm, eps=eps, n_queries=queries, n_restarts=1,
-                                    resc_schedule=False)
-    if name == "fast":
-        return torchattacks.MultiAttack([apgd_ce(), apgd_t()])
-    return torchattacks.AutoAttack(network, norm=norm, eps=eps, version="standard", **targets)
+        whole.attacks_to_run = [name]
+        return lambda images, labels: whole.run_standard_evaluation(images, labels, bs=len(images))
+
+    return {name: stage(name) for name in STAGES}
 
 
-def audit(arguments, name, spread):
-    """The samples and seconds of `rift-runtime audit`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "audit.json"
-        command = [arguments.runtime, "audit", arguments.model, "--data", arguments.data]
-        command += ["--limit", arguments.limit, "--attack", name, "--norm", arguments.norm]
-        command += ["--eps", arguments.eps, "--json", path, "--quiet", *spread]
-        if name == "square":
-            command += ["--queries", arguments.queries]
-        subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
-        report = json.loads(path.read_text())
-    robust = torch.tensor([s["adversarial_prediction"] == s["label"] for s in report["samples"]])
-    stages = {attack["name"]: attack["robust"]["fraction"] for attack in report["attacks"]}
-    return robust, sum(attack["seconds"] for attack in report["attacks"]), stages
+def attack_batch(network, stages, images, labels):
+    """Whether each image survives every stage so far, and the stages' seconds."""
+    robust = judge(network, images, labels, len(images))
+    result = {"clean": robust.tolist(), "survives": {}, "seconds": {}}
+    for name, attack in stages.items():
+        started = time.perf_counter()
+        rows = robust.nonzero().squeeze(1)
+        if len(rows):
+            torch.manual_seed(0)
+            adversarial = attack(images[rows], labels[rows]).detach()
+            robust[rows] = judge(network, adversarial, labels[rows], len(rows))
+        result["survives"][name] = robust.tolist()
+        result["seconds"][name] = time.perf_counter() - started
+    return result
 
 
-def attack(build, network, images, labels, batch):
-    """Whether each image survives, correct ones alone attacked as AutoAttack does, and seconds."""
-    robust = judge(network, images, labels, batch)
-    right = robust.nonzero().squeeze(1)
-    started = time.perf_counter()
-    for rows in right.split(batch):
-        torch.manual_seed(0)
-        adversarial = build()(images[rows], labels[rows])
-        robust[rows] = judge(network, adversarial, labels[rows], batch)
-    return robust, time.perf_counter() - started
+def attack_all(network, stages, images, labels, arguments):
+    """The results of all batches, those that are kept among them."""
+    for start in range(0, len(images), arguments.batch):
+        path = arguments.keep and arguments.keep / f"{start}.json"
+        if path and path.exists():
+            yield json.loads(path.read_text())
+            continue
+        rows = slice(start, start + arguments.batch)
+        result = attack_batch(network, stages, images[rows], labels[rows])
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".part").write_text(json.dumps(result))
+            path.with_suffix(".part").rename(path)
+        print(f"{start + len(result['clean'])} of {len(images)}", file=sys.stderr, flush=True)
+        yield result
+
+
+def report(audit, results, names):
+    """Prints a row a stage, and returns the figures."""
+    n = len(audit["samples"])
+    ours = [s["adversarial_prediction"] == s["label"] for s in audit["samples"]]
+    theirs = [verdict for r in results for verdict in r["survives"][names[-1]]]
+    rows = []
+    print(f"{'stage':<10} {'rift':>8} {'peer':>8} {'points':>7} {'rift s':>8} {'peer s':>8}")
+    for attack in audit["attacks"]:
+        name = attack["name"]
+        row = {
+            "stage": name,
+            "rift": attack["robust"]["fraction"],
+            "peer": sum(sum(r["survives"][name]) for r in results) / n,
+            "rift_seconds": attack["seconds"],
+            "peer_seconds": sum(r["seconds"][name] for r in results),
+        }
+        rows.append(row)
+        difference = (row["rift"] - row["peer"]) * 100
+        print(
+            f"{name:<10} {row['rift']:8.2%} {row['peer']:8.2%} {difference:+7.2f} "
+            f"{row['rift_seconds'] or 0:8.1f} {row['peer_seconds']:8.1f}"
+        )
+    differ = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
+    print(f"{len(differ)} of {n} images judged differently in the end: {differ}")
+    return {"n": n, "stages": rows, "images_judged_differently": differ}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--runtime", type=Path, default=Path("target/release/rift-runtime"))
-    parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument("--audit", type=Path, help="of the bundle; without it the peer attacks alone")
     parser.add_argument("--norm", choices=["linf", "l2"], default="linf")
     parser.add_argument("--eps", default="8/255")
-    parser.add_argument("--attack", default="apgd-ce,apgd-t,fab-t,square,autoattack")
-    parser.add_argument("--queries", type=int, default=5000)
+    parser.add_argument("--attack", choices=[*STAGES, "autoattack"], default="autoattack")
+    parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--original", type=Path, help="a checkout of the authors' program")
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    audit = arguments.audit and json.loads(arguments.audit.read_text())
+    if audit:
+        arguments.norm, arguments.eps = audit["threat"]["norm"], audit["threat"]["eps"]
+        arguments.limit = len(audit["samples"])
     network = load_checkpoint(arguments.checkpoint).eval()
     images, labels = cifar10_test(arguments.data, arguments.limit)
     eps = float(Fraction(arguments.eps))
-    classes = network(images[:1]).shape[1]
-    rows = []
-    print(f"{'attack':<11} {'rift':>8} {'peer':>8} {'differ':>7} {'rift s':>8} {'peer s':>8}")
-    for name in arguments.attack.split(","):
-        ours, seconds, stages = audit(arguments, name, ["--threads", arguments.threads])
-        build = lambda: peer(name, network, arguments.norm, eps, classes, arguments.queries)
-        theirs, their_seconds = attack(build, network, images, labels, arguments.batch)
-        row = {
-            "attack": name,
-            "rift": ours.float().mean().item(),
-            "torchattacks": theirs.float().mean().item(),
-            "images_judged_differently": (ours != theirs).sum().item(),
-            "rift_seconds": seconds,
-            "torchattacks_seconds": their_seconds,
-            "rift_stages": stages,
-        }
-        rows.append(row)
-        print(
-            f"{name:<11} {row['rift']:8.2%} {row['torchattacks']:8.2%} "
-            f"{row['images_judged_differently']:7d} {seconds:8.1f} {their_seconds:8.1f}",
-            flush=True,
-        )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    if arguments.original:
+        stages = by_authors(network, arguments.norm, eps, arguments.original)
+    else:
+        classes = network(images[:1]).shape[1]
+        stages = by_torchattacks(network, arguments.norm, eps, classes)
+    names = STAGES if arguments.attack == "autoattack" else [arguments.attack]
+    stages = {name: stages[name] for name in names}
+    results = list(attack_all(network, stages, images, labels, arguments))
+    if audit:
+        figures = report(audit, results, names)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

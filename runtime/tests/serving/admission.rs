@@ -122,7 +122,7 @@ fn no_request_under_way_is_lost_when_the_server_ends() {
         assert_eq!(client.receive().unwrap().status, 200);
     }
     drop((clients, probe));
-    assert_eq!(serving.end("-0"), 0);
+    assert_eq!(serving.ended(), 0);
 }
 
 #[test]

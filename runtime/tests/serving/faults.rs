@@ -80,7 +80,7 @@ fn no_request_is_lost_when_the_server_ends_under_load() {
         }
         serving.signal("-TERM");
     });
-    assert_eq!(serving.end("-0"), 0);
+    assert_eq!(serving.ended(), 0);
     let log = fs::read_to_string(place.path("log")).unwrap();
     assert!(log.contains("shutting down") && !log.contains("cut off"), "{log}");
 }

@@ -40,7 +40,7 @@ fn it_hears_of_the_start_the_work_and_the_end() {
     }
     serving.signal("-TERM");
     assert!(until(&socket, "STOPPING=1").iter().all(|message| !message.contains("READY=1")));
-    assert_eq!(serving.end("-TERM"), 0);
+    assert_eq!(serving.ended(), 0);
 }
 
 #[test]

@@ -16,8 +16,8 @@ mod pictures;
 pub(crate) mod protocol;
 mod reload;
 mod repository;
-mod soak;
 mod signature;
+mod soak;
 mod tls;
 mod watch;
 
@@ -131,8 +131,13 @@ impl Serving {
     }
 
     /// Sends a signal and waits for the end; the exit status.
-    pub(crate) fn end(mut self, signal: &str) -> i32 {
+    pub(crate) fn end(self, signal: &str) -> i32 {
         self.signal(signal);
+        self.ended()
+    }
+
+    /// Waits for the end; the exit status.
+    pub(crate) fn ended(mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 }

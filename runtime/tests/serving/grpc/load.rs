@@ -179,7 +179,7 @@ fn what_is_under_way_is_answered_when_the_server_ends() {
     for called in waiting {
         assert!(calls.wait(called).is_ok());
     }
-    assert_eq!(serving.end("-0"), 0);
+    assert_eq!(serving.ended(), 0);
     let log = fs::read_to_string(place.path("log")).unwrap();
     assert!(!log.contains("cut off"), "{log}");
     drop(sender);
