@@ -100,8 +100,9 @@ pub fn silence_telemetry() {
 ///
 /// The file is `explicit`, or the one that `RIFT_ONNXRUNTIME` or `ORT_DYLIB_PATH` names, and then no
 /// other will do. Without these, the first that loads of: beside the executable; where a package puts
-/// it, `../lib/rift` from there; the Python wheel in `.venv` of the working directory, of the folders above it and of those above the executable;
-/// the wheel in `$VIRTUAL_ENV`; what the system's loader finds.
+/// it, `../lib/rift` from there; the Python wheel in `.venv` of the working directory, of the folders
+/// above it and of those above the executable; the wheel in `$VIRTUAL_ENV`; what the system's loader
+/// finds.
 ///
 /// # Errors
 /// If the file that was named does not load, or none of the places holds one that does.

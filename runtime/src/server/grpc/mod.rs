@@ -11,6 +11,7 @@ mod describe;
 mod health;
 mod infer;
 #[allow(missing_docs, clippy::pedantic, reason = "generated")]
+#[path = "generated/proto.rs"]
 pub mod proto;
 mod service;
 mod statistics;
