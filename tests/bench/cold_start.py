@@ -27,6 +27,7 @@ KINDS = {"screened": [], "trusted": ["--trust-models"]}
 MEGABYTE = 1_000_000
 AIMS = {"program": 15.0, "first answer": 150.0, "resident": 90.0}
 MORE = 500
+NOT_YET = (404, 503)
 
 
 def stripped(program):
@@ -55,9 +56,10 @@ def start(program, bundle, flags, body):
             address = process.stdout.readline().strip().rsplit("/", 1)[-1]
             listening = time.perf_counter() - begun
             connection = http.client.HTTPConnection(address)
-            while ask(connection, body) != 200:
-                if process.poll() is not None:
-                    sys.exit("error: the server has ended")
+            while (status := ask(connection, body)) != 200:
+                # Until the model is there, the server says that it is not, and nothing else.
+                if status not in NOT_YET:
+                    sys.exit(f"error: the server answers {status}")
             answered = time.perf_counter() - begun
             first = memory(process, "VmRSS")
             for _ in range(MORE):
@@ -90,7 +92,7 @@ def main():
     arguments = parser.parse_args()
     card = json.loads((arguments.bundle / "card.json").read_text())
     shape = [1, *card["arch"]["input"]]
-    blank = {"name": "image", "datatype": "FP32", "shape": shape}
+    blank = {"name": "input", "datatype": "FP32", "shape": shape}
     blank["data"] = [0.0] * (shape[1] * shape[2] * shape[3])
     body = json.dumps({"inputs": [blank]})
     found = {kind: [] for kind in KINDS}
