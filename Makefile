@@ -37,15 +37,9 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 	    -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --locked
 
-bench: build ## images per second beside PyTorch, the server beside MLServer; CHECKPOINT=… BUNDLE=… DATA=…: attacks too
-	@python3 tests/bench/bench.py
-	@python3 tests/bench/training.py
-	@python3 tests/bench/serving.py
-	@if [ -n "$(CHECKPOINT)" ]; then \
-	    .peers/bin/python tests/bench/attack.py "$(CHECKPOINT)" "$(BUNDLE)" --data "$(DATA)"; \
-	else \
-	    echo "skipped: PGD beside torchattacks, for which CHECKPOINT=, BUNDLE= and DATA= are needed"; \
-	fi
+bench: build ## Rift beside its peers, in one table; CHECKPOINT=… or BUNDLE=…, DATA=… CIFAR-10, ARGS=--help
+	@python3 tests/bench/bench.py $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)") \
+	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 deb: setup ## a Debian package of rift-runtime with ONNX Runtime in it, in target/debian
 	cargo build --release --locked -p rift-runtime

@@ -103,10 +103,10 @@ bench() {
     if [ "$device" = cpu ]; then compile=(); fi
     local left=$((seconds - (SECONDS - started)))
     local code=0
-    $python tests/bench/training.py --program "$program" --python "$(command -v "$python")" \
-        --device "$device" --archs "${RIFT_GPU_BENCH_ARCHS:-resnet18,wrn34-10}" \
+    $python tests/bench/bench.py --only training --program "$PWD/$program" --python "$(command -v "$python")" \
+        --device "$device" --training-archs "${RIFT_GPU_BENCH_ARCHS:-resnet18,wrn34-10}" \
         --batches "${RIFT_GPU_BENCH_BATCHES:-128,256,512,1024}" "${compile[@]}" \
-        --repeat 5 --seconds 5 --limit "$left" --json "$results/bench.json" "${more[@]}" \
+        --repeat 5 --peer-seconds 5 --time "$left" --resume --json "$results/bench.json" "${more[@]}" \
         >"$results/bench.txt" || code=$?
     cat "$results/bench.txt"
     return "$code"

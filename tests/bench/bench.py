@@ -1,163 +1,189 @@
-"""Images per second of the trainer and the runtime on this machine, beside PyTorch's.
+"""Rift beside its peers on this machine: one table, with the machine's limits measured in the same run.
 
-    python3 tests/bench/bench.py [--rounds 3] [--threads N] [--batch 64] [--archs resnet20,resnet18]
+    python3 tests/bench/bench.py [--only audit,serving] [--rounds 3] [--quick]
 
-Every round runs all programs one after the other, in an order that alternates, so that a machine
-that warms up or is shared favours nobody; a ratio is taken within a round, and its spread is over
-the rounds. PyTorch runs eagerly, in float32, with frozen parameters, from the virtual environment
-that `tests/peers/setup.sh` makes; without it the ratios are left out, and that is said.
+`make bench` builds what it needs and calls it. It sets up the peers' environments itself; what it
+skips is said, with the reason. Programs take turns within a round, ratios are taken within a round, and
+the table has their median and range. A ratio says how many times as good Rift is, so a larger one is
+always better. The last column is how much of the machine's rate of matrix products, in the same
+numbers, the network's multiplications and additions make.
+
+Everything goes to `target/bench/bench.json`, every round's values included, and the ratios to
+`target/bench/bench.svg`. Exit code 2: a program of Rift's failed; 3: the time of `--time` is up.
 """
 
 import argparse
 import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release"
-PEERS = ROOT / ".peers" / "bin" / "python"
-# What is measured: its name, whose it is, where it is in that program's JSON, the peer's name of it
-# and the least ratio that is aimed at.
-MEASURES = [
-    ("trainer, forward + input gradient", "trainer", "forward_and_input_gradient", "gradient", 1.0),
-    ("trainer, AT step with PGD-10", "trainer", "at_step_pgd10", "at_step", None),
-    ("runtime, forward", "runtime", "forward", "forward", None),
-    ("runtime, forward + input gradient", "runtime", "forward_and_gradient", "gradient", 0.9),
-]
+import audit
+import chart
+import corruptions
+import criticality
+import floor
+import inference
+import machine
+import serving
+import start
+import training
+from floor import Floor
+from measure import Problem, Record, TimeUp
+from networks import Networks
+from peers import Peers
+from programs import RELEASE, TARGET, Programs
+from row import table
+
+# In this order: the shares of the others need the floor.
+SUBJECTS = {
+    "floor": floor,
+    "audit": audit,
+    "training": training,
+    "inference": inference,
+    "criticality": criticality,
+    "serving": serving,
+    "corruptions": corruptions,
+    "start": start,
+}
 
 
-def call(command):
-    """Runs a program to its end and returns what it prints, which is shown only if it fails."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode != 0:
-        sys.exit(f"error: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-    return done.stdout
+@dataclass
+class Bench:
+    """What every subject gets."""
+
+    arguments: argparse.Namespace
+    folder: Path
+    programs: Programs
+    peers: Peers
+    networks: Networks
+    floor: Floor | None = None
+
+    @property
+    def runtime(self):
+        return RELEASE / "rift-runtime"
 
 
-def export(arch, folder):
-    """A bundle of `arch` with the weights of its golden, made by the real exporter."""
-    call(["cargo", "run", "--quiet", "--release", "-p", "rift-tests", "--bin", "golden", arch, folder])
-    checkpoint, probe = folder / "checkpoint.safetensors", folder / "probe.safetensors"
-    export = [PROGRAMS / "rift-exporter", "export", "--checkpoint", checkpoint, "--probe", probe]
-    # Formula weights give logits far from 1, for which the usual tolerance is not meant.
-    call([*export, "--tolerance", "0.1", "--out", folder / "bundle"])
-    return folder / "bundle"
+def parse():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(SUBJECTS), help=f"of {', '.join(SUBJECTS)}; the floor always is")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round, to see that it works")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path, default=TARGET / "bench" / "bench.json", help="the .svg goes beside it")
+    parser.add_argument("--resume", action="store_true", help="keep the rounds that are in --json")
+    parser.add_argument("--time", type=float, help="seconds, after which it stops; --resume goes on")
+    parser.add_argument("--python", type=Path, help="a Python that has torch, in place of .peers")
+    parser.add_argument("--program", type=Path, default=RELEASE / "rift-trainer", help="rift-trainer")
+    parser.add_argument("--device", default="cpu", help="training, inference, criticality, floor: cpu or cuda")
+    a = parser.add_argument_group("audit, and the networks that are measured")
+    a.add_argument("--bundle", type=Path, help="a trained network [default: that of models/zoo]")
+    a.add_argument("--checkpoint", type=Path, help="the same, and the bundle is made of it")
+    a.add_argument("--data", type=Path, help="CIFAR-10 as Parquet [default: ../shared/data/cifar10]")
+    a.add_argument("--limit", type=int, help="images that are attacked [default: 200]")
+    a.add_argument("--steps", type=int, default=20, help="of PGD")
+    a.add_argument("--provider", default="cpu", help="ONNX Runtime's execution provider")
+    a.add_argument("--precision", default="float32", help="of the provider's gradients: float32 or bf16")
+    t = parser.add_argument_group("training")
+    t.add_argument("--training-archs", default="resnet18")
+    t.add_argument("--batches", default="128", help="images in a batch")
+    t.add_argument("--repeat", type=int, default=1, help="Rift's repetitions in a round")
+    t.add_argument("--peer-seconds", type=float, default=0.1, help="PyTorch repeats for so long")
+    t.add_argument("--compile", action="store_true", help="the tuned program compiles")
+    o = parser.add_argument_group("others")
+    o.add_argument("--archs", default="resnet20,resnet18", help="inference")
+    o.add_argument("--batch", type=int, default=64, help="inference: images in a batch of PyTorch and the trainer")
+    o.add_argument("--criticality", type=int, help="images [default: 16]")
+    o.add_argument("--seconds", type=float, help="serving: of each measurement [default: 4]")
+    o.add_argument("--starts", type=int, help="start: rounds [default: 20]")
+    arguments = parser.parse_args()
+    chosen = arguments.only.split(",")
+    if unknown := [name for name in chosen if name not in SUBJECTS]:
+        parser.error(f"no subject `{unknown[0]}`, expected some of {', '.join(SUBJECTS)}")
+    arguments.only = [name for name in SUBJECTS if name in {"floor", *chosen}]
+    arguments.rounds = 1 if arguments.quick else arguments.rounds
+    return arguments
 
 
-def one_round(arch, bundle, arguments, folder, backwards):
-    """The JSON of each program, all run once."""
-    size = ["--threads", arguments.threads]
-    trainer = [PROGRAMS / "rift-trainer", "bench", "--arch", arch, "--batch-size", arguments.batch]
-    commands = {
-        "trainer": [*trainer, *size, "--repeat", "3", "--quiet"],
-        "runtime": [PROGRAMS / "rift-runtime", "bench", bundle, *size, "--batch-size", "16", "--quiet"],
-    }
-    if PEERS.exists():
-        peer = [PEERS, ROOT / "tests" / "peers" / "bench_training.py", "--arch", arch]
-        commands["peer"] = [*peer, "--batch", arguments.batch, *size]
-    results = {}
-    for name in sorted(commands, reverse=backwards):
-        path = folder / f"{name}.json"
-        call([*commands[name], "--json", path])
-        results[name] = json.loads(path.read_text())
-    results["runtime"] = results["runtime"]["runs"][0]
-    return results
+def rows_of(bench, record):
+    """The rows of every subject that is asked for, as they come."""
+    for name in bench.arguments.only:
+        try:
+            for case in SUBJECTS[name].cases(bench):
+                yield from case.rows(record.measure(case, case.rounds or bench.arguments.rounds))
+        except Problem as problem:
+            record.rounds[name] = [{"rift": {"problem": str(problem)}}]
 
 
-def spread(values, digits):
-    """Median and range."""
-    middle, low, high = statistics.median(values), min(values), max(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+def write(path, words):
+    """Whole at every moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(words)
+    beside.replace(path)
 
 
-def report(arch, rounds):
-    """Prints a row a measure."""
-    for name, program, key, peer, target in MEASURES:
-        ours = [result[program][key]["median"] for result in rounds]
-        row = f"{arch:<9} {name:<34} {spread(ours, 1):>28}"
-        if "peer" in rounds[0]:
-            theirs = [result["peer"]["images_per_second"][peer] for result in rounds]
-            ratios = [a / b for a, b in zip(ours, theirs)]
-            row += f" {spread(theirs, 1):>28} {spread(ratios, 2):>22}"
-            if target:
-                met = "met" if statistics.median(ratios) >= target else "missed"
-                row += f"  target {target}: {met}"
-        print(row, flush=True)
-
-
-def criticality(arguments):
-    """Prints what the criticality of all modules of ResNet-18 costs beside the reference's way."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "criticality.json"
-        command = [PROGRAMS / "rift-trainer", "bench-criticality", "--arch", "resnet18", "--quiet"]
-        command += ["--limit", arguments.criticality, "--batch-size", arguments.criticality]
-        call([*command, "--threads", arguments.threads, "--repeat", "1", "--json", path])
-        found = json.loads(path.read_text())
-    ours, reference = found["seconds"][0], found["reference_seconds"][0]
-    met = "met" if found["ratio"] >= 2.5 else "missed"
-    print(
-        f"resnet18  criticality, {found['modules']} modules, {found['n']} images: {ours:.1f} s; the whole "
-        f"network in every pass, as the reference: {reference:.1f} s; {found['ratio']:.2f} times less  "
-        f"target 2.5: {met}"
-    )
-
-
-def corruptions(rounds):
-    """Milliseconds an image of the common corruptions on one core, beside the published programs."""
-    data = ROOT.parent / "shared" / "data" / "cifar10"
-    if not data.exists():
-        print(f"skipped: common corruptions, for there is no {data}")
-        return
-    ours = ["cargo", "run", "--quiet", "--release", "-p", "rift-tests", "--bin", "corruptions", "--", "speed", data]
-    theirs = [PEERS, ROOT / "tests" / "peers" / "corruptions.py", "speed", "--data", data, "--sizes"]
-    print("\nCommon corruptions, milliseconds an image on one core, summed over all 19 and without glass blur")
-    for size in ("32", "64"):
-        times = []
-        for _ in range(rounds):
-            pair = [[*ours, size]] + ([[*theirs, size]] if PEERS.exists() else [])
-            found = [json.loads(call(command)) for command in pair]
-            without = [sum(of[size] for name, of in one.items() if name != "glass_blur") for one in found]
-            times.append([(sum(of[size] for of in one.values()), rest) for one, rest in zip(found, without)])
-        for which, name in enumerate(("all", "without glass blur")):
-            row = f"{size}x{size:<6} {name:<34} {spread([pair[0][which] for pair in times], 2):>28}"
-            if PEERS.exists():
-                row += f" {spread([pair[1][which] for pair in times], 2):>28}"
-                row += f" {spread([pair[1][which] / pair[0][which] for pair in times], 2):>22}  target 5"
-            print(row, flush=True)
+def report(bench, rows, record):
+    """Prints the table and what is missing from it; whether a program of Rift's failed."""
+    print(table(rows))
+    print()
+    for row in rows:
+        if row.note:
+            print(f"{row.group}, {row.what}: {row.note}")
+    for what in dict.fromkeys(bench.peers.skipped):
+        print(f"skipped: {what}")
+    failed = False
+    for case, program, why in record.problems():
+        ours = program.startswith("rift")
+        # A batch that does not fit is a finding.
+        failed |= ours and why != "out of memory"
+        print(f"{'failed' if ours else 'skipped'}: {program} in {case}: {why}")
+    return failed
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--batch", type=int, default=64, help="images in a batch of trainer and PyTorch")
-    parser.add_argument("--archs", default="resnet20,resnet18")
-    parser.add_argument(
-        "--criticality", type=int, default=32, help="images for the cost of criticality; 0 leaves it out"
-    )
-    arguments = parser.parse_args()
-    if not PEERS.exists():
-        print("skipped: PyTorch beside it, for there is no .peers: tests/peers/setup.sh makes it")
-    print(
-        f"float32, {arguments.threads} threads, batches of {arguments.batch}; the runtime takes its own "
-        f"batches. Images per second: median (lowest to highest) of {arguments.rounds} rounds"
-    )
-    print(f"{'':<9} {'':<34} {'Rift':>28} {'PyTorch':>28} {'ratio':>22}")
-    for arch in arguments.archs.split(","):
-        with tempfile.TemporaryDirectory() as folder:
-            folder = Path(folder)
-            bundle = export(arch, folder)
-            count = range(arguments.rounds)
-            rounds = [one_round(arch, bundle, arguments, folder, i % 2 == 1) for i in count]
-        report(arch, rounds)
-    if arguments.criticality:
-        criticality(arguments)
-    corruptions(arguments.rounds)
+    arguments = parse()
+    kept = {}
+    if arguments.resume and arguments.json.exists():
+        kept = json.loads(arguments.json.read_text())["rounds"]
+    about = machine.describe(arguments.threads)
+    shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    rows, started = [], time.monotonic()
+
+    def keep(record):
+        result = {"machine": about, "arguments": shown, "seconds": time.monotonic() - started}
+        result |= {"rows": [{**asdict(row), "ratio": row.ratio, "verdict": row.verdict()} for row in rows]}
+        result |= {"skipped": bench.peers.skipped, "rounds": record.rounds}
+        write(arguments.json, json.dumps(result, indent=1) + "\n")
+
+    record, late = Record(keep, kept), False
+    with tempfile.TemporaryDirectory() as folder:
+        folder, programs = Path(folder), Programs(arguments.time)
+        peers = Peers(programs, arguments.python)
+        bench = Bench(arguments, folder, programs, peers, Networks(programs, folder, arguments))
+        try:
+            for row in rows_of(bench, record):
+                rows.append(row)
+        except TimeUp:
+            late = True
+    keep(record)
+    title = f"Rift beside its peers: {about['processor']}, {arguments.threads} threads"
+    write(arguments.json.with_suffix(".svg"), chart.chart(rows, title))
+    load = [r["load"] for rounds in record.rounds.values() for r in rounds if "load" in r]
+    print(f"{about['rift']}, commit {about['commit']}, {about['processor']}, {arguments.threads} threads; load ", end="")
+    print(f"{about['load'][0]:.1f} before, {min(load, default=0):.1f} to {max(load, default=0):.1f} after each round; ", end="")
+    print(f"{arguments.rounds} rounds; {(time.monotonic() - started) / 60:.1f} minutes\n")
+    failed = report(bench, rows, record)
+    print(f"\nwritten: {arguments.json} and {arguments.json.with_suffix('.svg').name}")
+    if late:
+        print("the time is up: --resume goes on")
+        return 3
+    return 2 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

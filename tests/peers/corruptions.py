@@ -14,7 +14,7 @@ The functions follow `ImageNet-C/create_c/make_{cifar,tinyimagenet,imagenet}_c.p
 <https://github.com/hendrycks/robustness> (Apache-2.0), one function for the three sizes with their
 tables beside each other. Motion blur is that of the package `imagecorruptions`, cut to whole
 numbers, for ImageMagick 6.9.11 gives the same (998 of 1,000 values equal, the others one apart).
-The photographs of frost are the package's, read once. Needs `requirements-corruptions.txt`.
+The photographs of frost are the package's, read once.
 """
 
 import argparse

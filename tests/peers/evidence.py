@@ -1,7 +1,7 @@
 """Other people's programs on what `rift-exporter` says of a bundle: OpenSSF model signing, CycloneDX,
 JSON Schema, the Hugging Face hub and securesystemslib.
 
-    tests/peers/setup-evidence.sh
+    tests/peers/setup.sh evidence
     .peers-evidence/bin/python tests/peers/evidence.py documents BUNDLE
     .peers-evidence/bin/python tests/peers/evidence.py flips BUNDLE SIGNATURE PUBLIC_KEY
     .peers-evidence/bin/python tests/peers/evidence.py statement AUDIT.intoto.json PUBLIC_KEY

@@ -1,6 +1,6 @@
 """An ONNX classifier for MLServer, run by ONNX Runtime's Python API as its users do it.
 
-`tests/bench/serving.py` starts it: MLServer reads `model-settings.json`, which names this class.
+`make bench` starts it: MLServer reads `model-settings.json`, which names this class.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Every call that NVIDIA's `tritonclient` has for what `rift-runtime serve` serves, against the server.
 
-    tests/peers/setup-serving.sh
+    tests/peers/setup.sh serving
     .peers-serving/bin/python tests/peers/tritonclient_calls.py MODEL [--program PATH]
 
 Starts the server on a bundle or an `.onnx` file and calls it over HTTP and gRPC, by the blocking and the

@@ -1,6 +1,6 @@
 //! Other people's programs on what is written here, and here on what they write.
 //!
-//! They need `.peers-evidence`, which `tests/peers/setup-evidence.sh` makes.
+//! They need `.peers-evidence`, which `tests/peers/setup.sh evidence` makes.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ const TOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 fn python(run: &Run, arguments: &[&str]) -> Option<Finished> {
     let python = Path::new(TOP).join(".peers-evidence/bin/python");
     if !python.is_file() {
-        rift_tests::skipped("no `.peers-evidence`, which tests/peers/setup-evidence.sh makes");
+        rift_tests::skipped("no `.peers-evidence`, which `tests/peers/setup.sh evidence` makes");
         return None;
     }
     Some(Finished::of(Command::new(python).current_dir(run.path("")).args(arguments)))

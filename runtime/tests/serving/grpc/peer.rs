@@ -1,6 +1,6 @@
 //! NVIDIA's client, over HTTP and gRPC.
 //!
-//! It needs `.peers-serving`, which `tests/peers/setup-serving.sh` makes.
+//! It needs `.peers-serving`, which `tests/peers/setup.sh serving` makes.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ fn tritonclient_gets_the_answers_of_the_command() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let python = top.join(".peers-serving/bin/python");
     if !python.is_file() {
-        eprintln!("skipped: no `.peers-serving`, which tests/peers/setup-serving.sh makes");
+        eprintln!("skipped: no `.peers-serving`, which `tests/peers/setup.sh serving` makes");
         return;
     }
     let place = Place::with(&conv_net(None));
