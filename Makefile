@@ -48,7 +48,7 @@ bench: build ## images per second beside PyTorch, the server beside MLServer; CH
 	fi
 
 deb: setup ## a Debian package of rift-runtime with ONNX Runtime in it, in target/debian
-	cargo build --release --locked -p rift-runtime
+	cargo build --profile dist --locked -p rift-runtime
 	@packaging/deb.sh
 
 gpu: setup ## dist-gpu: for a machine with an NVIDIA GPU and PyTorch 2.11; DATA=… for CIFAR-10
