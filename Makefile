@@ -42,7 +42,7 @@ bench: build ## Rift beside its peers, in one table; CHECKPOINT=… or BUNDLE=�
 	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 deb: setup ## a Debian package of rift-runtime with ONNX Runtime in it, in target/debian
-	cargo build --release --locked -p rift-runtime
+	cargo build --profile dist --locked -p rift-runtime
 	@packaging/deb.sh
 
 gpu: setup ## dist-gpu: for a machine with an NVIDIA GPU and PyTorch 2.11; DATA=… for CIFAR-10

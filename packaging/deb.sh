@@ -4,17 +4,17 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for tool in dpkg-deb dpkg objdump strip python3; do
+for tool in dpkg-deb dpkg objdump python3; do
     command -v $tool >/dev/null || {
         echo "error: $tool is missing: on Debian and Ubuntu 'apt install dpkg binutils python3'" >&2
         exit 2
     }
 done
-program=${PROGRAM:-target/release/rift-runtime}
+program=${PROGRAM:-target/dist/rift-runtime}
 wheel=$(echo .venv/lib/python3*/site-packages/onnxruntime)
 library=$(echo "$wheel"/capi/libonnxruntime.so.*)
 for file in "$program" "$library"; do
-    [ -f "$file" ] || { echo "error: cannot find \`$file\`: run 'make build' first" >&2; exit 2; }
+    [ -f "$file" ] || { echo "error: cannot find \`$file\`: run 'make deb'" >&2; exit 2; }
 done
 
 version=$(sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -25,7 +25,6 @@ chmod 755 "$root"
 doc=$root/usr/share/doc/rift-runtime
 
 install -D -m 755 "$program" "$root/usr/bin/rift-runtime"
-strip "$root/usr/bin/rift-runtime"
 install -D -m 644 -t "$root/usr/lib/rift" "$library"
 install -D -m 644 -t "$root/usr/lib/systemd/system" packaging/rift-runtime.service
 install -D -m 644 packaging/debian/default "$root/etc/default/rift-runtime"

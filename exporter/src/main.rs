@@ -9,7 +9,8 @@ use rift_exporter::cli::Cli;
 use rift_exporter::commands;
 use rift_models::program::{fail, refuse};
 use rift_runtime::session::library::silence_telemetry;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
     // Before any thread, and before ONNX Runtime is loaded.
@@ -20,18 +21,18 @@ fn main() -> ExitCode {
     };
     let terminal = std::io::stderr().is_terminal();
     let default = match (cli.shared.quiet, terminal) {
-        (true, _) => "error",
-        (false, true) => "info",
-        (false, false) => "warn",
+        (true, _) => LevelFilter::ERROR,
+        (false, true) => LevelFilter::INFO,
+        (false, false) => LevelFilter::WARN,
     };
-    let filter = EnvFilter::try_from_env("RIFT_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wanted = std::env::var("RIFT_LOG").ok().and_then(|wanted| wanted.parse::<Targets>().ok());
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(terminal)
         .without_time()
         .with_target(false)
-        .init();
+        .with_filter(wanted.unwrap_or_else(|| Targets::new().with_default(default)));
+    tracing_subscriber::registry().with(log).init();
     let given = commands::run(&cli)
         .and_then(|answer| answer.give().context("cannot write to standard output"));
     given.unwrap_or_else(|error| fail(&format!("{error:#}")))

@@ -10,14 +10,16 @@ use rift_models::artifact::Reading;
 use rift_models::{program, zoo};
 use rift_runtime::server::screen;
 use rift_runtime::session::{Engine, Precision, PrecisionError, Provider, SessionOptions};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use crate::commands::serve::LogFormat;
 use crate::commands::{Answer, audit, bench, classify, gradient, healthcheck, info, serve};
 
 /// Serves ONNX classifiers and attacks the very file that it serves.
 ///
-/// MODEL is a bundle, a bare `.onnx` file, or `zoo:NAME` for one that ships with Rift. Exit status: 0 fine, 1 the answer is no, 2 an
-/// error.
+/// MODEL is a bundle, a bare `.onnx` file, or `zoo:NAME` for one that ships with Rift. Exit status:
+/// 0 fine, 1 the answer is no, 2 an error.
 #[derive(Debug, Parser)]
 #[command(name = "rift-runtime", version, max_term_width = 100)]
 struct Cli {
@@ -205,20 +207,21 @@ pub(crate) fn main() -> ExitCode {
 /// What `RIFT_LOG` asks for, on standard error; a server tells more without being asked.
 fn log(command: &Command) {
     let (otherwise, format) = match command {
-        Command::Serve(args) => ("info", args.log_format),
-        _ => ("warn", LogFormat::Text),
+        Command::Serve(args) => (LevelFilter::INFO, args.log_format),
+        _ => (LevelFilter::WARN, LogFormat::Text),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RIFT_LOG");
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|_| otherwise.into()))
+    let wanted = std::env::var("RIFT_LOG").ok().and_then(|wanted| wanted.parse::<Targets>().ok());
+    let wanted = wanted.unwrap_or_else(|| Targets::new().with_default(otherwise));
+    let log = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         // It would panic where standard error cannot be written, for instance on a full disk.
         .log_internal_errors(false);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
+    let log = match format {
+        LogFormat::Text => log.boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(log.with_filter(wanted)).init();
 }
 
 fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Answer> {

@@ -3,14 +3,14 @@
 //!
 //! Any ONNX Runtime reads this form, and one with integer kernels fuses it to them. What was there
 //! keeps its name; of what is added, `q7` are the bytes of a value, `d7` the numbers that they stand
-//! for and `s7` their scale. Longer names, and zero points where ONNX has 0 without them, would make
-//! the file of a small network larger by a fiftieth.
+//! for and `s7` their scale. Longer names, and zero points and attributes that say what ONNX takes for
+//! said, would make the file of a small network larger by a fiftieth.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::{Array1, Ix1, aview0};
 use rift_models::artifact::ActivationFormat;
-use rift_models::onnx::proto::{NodeProto, TensorProto};
+use rift_models::onnx::proto::{AttributeProto, NodeProto, TensorProto};
 use rift_models::onnx::{Attributes, GraphIndex, Model, attribute, tensor};
 
 use super::QuantizeError;
@@ -134,6 +134,7 @@ impl<'a, 'm> Writer<'a, 'm> {
         let mut node = node.clone();
         if self.plan.nodes.contains(&at) && matches!(node.op_type(), "Conv" | "Gemm") {
             self.layer(&mut node)?;
+            node.attribute.retain(|attribute| !is_understood(attribute));
         }
         for input in &mut node.input {
             if let Some(read) = self.read_as.get(input) {
@@ -242,6 +243,16 @@ impl<'a, 'm> Writer<'a, 'm> {
             attribute: axis.map(|axis| attribute::int("axis", axis as i64)).into_iter().collect(),
             ..NodeProto::default()
         });
+    }
+}
+
+/// Whether an attribute of a convolution says what holds without it.
+fn is_understood(attribute: &AttributeProto) -> bool {
+    match attribute.name() {
+        "strides" | "dilations" => attribute.ints.iter().all(|&step| step == 1),
+        "pads" => attribute.ints.iter().all(|&pad| pad == 0),
+        "group" => attribute.i() == 1,
+        _ => false,
     }
 }
 
