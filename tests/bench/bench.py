@@ -150,7 +150,7 @@ def main():
     kept = {}
     if arguments.resume and arguments.json.exists():
         kept = json.loads(arguments.json.read_text())["rounds"]
-    about = machine.describe(arguments.threads)
+    about = machine.describe(arguments.threads, arguments.program)
     shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
     rows, started = [], time.monotonic()
 

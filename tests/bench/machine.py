@@ -7,10 +7,22 @@ import subprocess
 import time
 from pathlib import Path
 
-from programs import ROOT, RELEASE
+from programs import PEERS, ROOT
+
+MEASURED = (
+    "adversarial-robustness-toolbox",
+    "foolbox",
+    "imagecorruptions",
+    "kserve",
+    "mlserver",
+    "onnxruntime",
+    "torch",
+    "torchattacks",
+    "tract-onnx",
+)
 
 
-def describe(threads):
+def describe(threads, program):
     """The machine, the versions, the commit and the load before the first figure."""
     commit = first_line(["git", "-C", ROOT, "rev-parse", "HEAD"])
     if commit and first_line(["git", "-C", ROOT, "status", "--porcelain", "--untracked-files=no"]):
@@ -22,11 +34,21 @@ def describe(threads):
         "memory_bytes": 1024 * int(found_in("/proc/meminfo", r"MemTotal:\s*(\d+)") or 0),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "rift": first_line([RELEASE / "rift-runtime", "--version"]),
+        "rift": first_line([program, "--version"]),
         "commit": commit,
+        "peers": dict(pins()),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "load": os.getloadavg(),
     }
+
+
+def pins():
+    """The versions of what is measured beside Rift, where the lists are."""
+    lists = [*PEERS.glob("requirements*.txt"), ROOT / "tests" / "bench" / "tract" / "Cargo.toml"]
+    names = "|".join(MEASURED)
+    for path in lists:
+        if path.exists():
+            yield from re.findall(rf'^({names})\b.*?=+"?([\d.]+)', path.read_text(), re.MULTILINE)
 
 
 def found_in(path, pattern):

@@ -19,7 +19,7 @@ class Peers:
     def get(self, name, what):
         """What runs a peer, or nothing: a Python, or for `tract` its program. `what` is skipped then."""
         if name not in self.found:
-            print(f"  {name}: up to date, or set up now, which takes minutes", file=sys.stderr, flush=True)
+            print(f"  {name}: set up now where it is not, which takes minutes", file=sys.stderr, flush=True)
             try:
                 self.found[name] = self.tract() if name == "tract" else self.python(name)
             except Problem as problem:
