@@ -28,7 +28,8 @@ install -D -m 755 "$program" "$root/usr/bin/rift-runtime"
 install -D -m 644 -t "$root/usr/lib/rift" "$library"
 install -D -m 644 -t "$root/usr/lib/systemd/system" packaging/rift-runtime.service
 install -D -m 644 packaging/debian/default "$root/etc/default/rift-runtime"
-install -d -m 755 "$root/var/lib/rift/models"
+install -d -m 755 "$root/var/lib/rift/models" "$root/usr/share/rift"
+cp -r models/zoo "$root/usr/share/rift/zoo"
 install -D -m 644 -t "$doc" packaging/debian/copyright LICENSE-MIT LICENSE-APACHE docs/serving.md \
     docs/deploy.md docs/threats.md
 install -m 644 "$wheel/LICENSE" "$doc/LICENSE.onnxruntime"
