@@ -119,6 +119,19 @@ def rows_of(bench, record):
             record.rounds[name] = [{"rift": {"problem": str(problem)}}]
 
 
+def earlier(path, shown):
+    """The rounds of an earlier run, which must have measured the same."""
+    kept = json.loads(path.read_text())
+    free = {"json", "only", "resume", "rounds", "time"}
+    before = kept.get("arguments", {})
+    for key in sorted(shown.keys() - free):
+        if before.get(key) != shown[key]:
+            wanted = f"expected {key} {shown[key]}, found {before.get(key)}"
+            print(f"error: {path} holds other measurements: {wanted}", file=sys.stderr)
+            sys.exit(2)
+    return kept["rounds"]
+
+
 def write(path, words):
     """Whole at every moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,11 +160,9 @@ def report(bench, rows, record):
 
 def main():
     arguments = parse()
-    kept = {}
-    if arguments.resume and arguments.json.exists():
-        kept = json.loads(arguments.json.read_text())["rounds"]
-    about = machine.describe(arguments.threads, arguments.program)
     shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    kept = earlier(arguments.json, shown) if arguments.resume and arguments.json.exists() else {}
+    about = machine.describe(arguments.threads, arguments.program)
     rows, started = [], time.monotonic()
 
     def keep(record):
