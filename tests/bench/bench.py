@@ -185,7 +185,7 @@ def main():
     title = f"Rift beside its peers: {about['processor']}, {arguments.threads} threads"
     write(arguments.json.with_suffix(".svg"), chart.chart(rows, title))
     load = [r["load"] for rounds in record.rounds.values() for r in rounds if "load" in r]
-    print(f"{about['rift']}, commit {about['commit']}, {about['processor']}, {arguments.threads} threads; load ", end="")
+    print(f"Rift {about['rift']}, commit {about['commit']}, {about['processor']}, {arguments.threads} threads; load ", end="")
     print(f"{about['load'][0]:.1f} before, {min(load, default=0):.1f} to {max(load, default=0):.1f} after each round; ", end="")
     print(f"{arguments.rounds} rounds; {(time.monotonic() - started) / 60:.1f} minutes\n")
     failed = report(bench, rows, record)

@@ -26,7 +26,7 @@ def cases(bench):
 
 
 def rows(bench, rounds):
-    """Three rows, none of which is Rift's."""
+    """Three rows, none of which is Rift's; what they hold is kept for the shares of others."""
     bench.floor = Floor(rounds) if pairs(rounds, ("torch", "float32"))[0] else None
     found = []
     for what, key, unit in (

@@ -34,7 +34,7 @@ def describe(threads, program):
         "memory_bytes": 1024 * int(found_in("/proc/meminfo", r"MemTotal:\s*(\d+)") or 0),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "rift": first_line([program, "--version"]),
+        "rift": first_line([program, "--version"]).rpartition(" ")[2],
         "commit": commit,
         "peers": dict(pins()),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -69,7 +69,7 @@ def one_round(case, number, faults):
         except Problem as problem:
             found[name] = {"problem": str(problem)}
         seconds = time.perf_counter() - started
-        if seconds >= 1:
+        if seconds >= 3:
             print(f"  {case.name}, round {number + 1}: {name}, {seconds:.0f} s", file=sys.stderr, flush=True)
     return found
 

@@ -18,7 +18,7 @@ setup() {
         echo "error: no environment \`$1\`, for there is no $wanted" >&2
         exit 2
     fi
-    if cmp -s "$wanted" "$venv/rift-setup"; then
+    if [ -x "$venv/bin/python" ] && cmp -s "$wanted" "$venv/rift-setup"; then
         echo "peers: $venv is up to date"
         return
     fi
