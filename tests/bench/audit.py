@@ -10,7 +10,7 @@ from networks import architecture
 from programs import PEERS, RELEASE
 from row import Aim, alone, figure, versus
 
-LIBRARIES = ["torchattacks", "foolbox", "art"]
+LIBRARIES = {"torchattacks": "torchattacks", "foolbox": "foolbox", "ART": "art"}
 # The least ratios to torchattacks for trained networks: all steps, and by default.
 AIMS = {
     ("resnet20", "cpu"): (1.3, 2.2),
@@ -30,10 +30,11 @@ def cases(bench):
     limit = a.limit or (40 if a.quick else 200)
     data, name = bench.networks.data, f"{arch}, trained" if trained else f"{arch}, random weights"
     python = bench.peers.get("main", "PGD beside torchattacks, foolbox and ART")
-    if data is None or not trained:
+    real = trained and data is not None
+    if not real:
         # Random weights are right about few images, which says little about a speed.
         if python is None:
-            bench.peers.skip("PGD", "there is no CIFAR-10 (DATA=), and images are made up by PyTorch")
+            bench.peers.skip("PGD", "without a trained network and CIFAR-10 (BUNDLE=, DATA=) PyTorch makes up the images")
             return
         data, name = bench.folder / "images.npz", f"{name}, made-up images"
         bench.programs.call([python, PEERS / "bench_attacks.py", "images", bundle, "--limit", limit, "--out", data])
@@ -41,9 +42,9 @@ def cases(bench):
     size = ["--data", data, "--limit", limit, "--steps", a.steps, "--threads", a.threads]
     jobs = {way: lambda more=more: rift(bench, bundle, [*size, *more]) for way, more in WAYS.items()}
     peer = [python, PEERS / "bench_attacks.py", "attack", bundle, *size, "--library"]
-    for library in LIBRARIES if python else []:
-        jobs[library] = lambda library=library: bench.programs.json([*peer, library])
-    aims = AIMS.get((arch, a.provider), (None, None)) if trained else (None, None)
+    for who, library in LIBRARIES.items() if python else ():
+        jobs[who] = lambda library=library: bench.programs.json([*peer, library])
+    aims = AIMS.get((arch, a.provider), (None, None)) if real else (None, None)
     yield Case(f"audit, {name}", jobs, lambda rounds: rows(bench, name, arch, rounds, aims))
 
 

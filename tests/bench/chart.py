@@ -4,7 +4,7 @@ import math
 import statistics
 from html import escape
 
-LABELS, WIDTH, HEIGHT, TOP, VALUES = 500, 420, 22, 76, 190
+LABELS, WIDTH, HEIGHT, TOP, VALUES = 500, 420, 22, 76, 210
 KEY = (
     "How many times as good, median; thin line: lowest to highest; dotted line: the aim, "
     "met (blue) or missed (orange); grey: none"

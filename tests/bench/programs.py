@@ -53,8 +53,9 @@ class Programs:
 
 
 def reason(command, done):
-    """In one line why a program failed: the last that it said."""
+    """In one line why a program failed: its error, or else the last that it said."""
     if re.search("out of memory", done.stderr, re.IGNORECASE):
         return "out of memory"
     said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
-    return f"{Path(command[0]).name} ended with {done.returncode}: {said[-1].removeprefix('error: ')}"
+    errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    return f"{Path(command[0]).name} ended with {done.returncode}: {(errors or said[-1:])[0]}"

@@ -24,7 +24,7 @@ setup() {
     fi
     [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --retries 2 -r "$wanted" || {
-        echo "error: pip could not install $wanted (see above): is a package index reachable?" >&2
+        echo "error: pip could not install $wanted: is a package index reachable?" >&2
         exit 2
     }
     # Each in a process of its own: not all can be in one.
