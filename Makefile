@@ -32,6 +32,7 @@ check: setup ## formatting, lints, documentation, dependency walls, layout
 	python3 tests/house/walls.py
 	python3 tests/house/layout.py
 	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+	cargo clippy --quiet -p rift-runtime --features otel --all-targets --locked -- -D warnings
 	@cp Cargo.lock fuzz/Cargo.lock # the same versions, which are compiled already, and libFuzzer's
 	cargo clippy --quiet --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target \
 	    -- -D warnings

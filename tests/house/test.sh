@@ -6,20 +6,22 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # Tests run side by side, a core each: libtorch's threads would only wait for one another.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-# One build for the programs, which the tests from outside start, and for the tests themselves.
-cargo build --workspace --bins --tests --locked
+# One build for the programs, which the tests from outside start, and for the tests themselves. Traces are
+# off where nobody asks for them: with them built in, one build has the tests of both.
+build=(--workspace --locked --features rift-runtime/otel)
+cargo build "${build[@]}" --bins --tests
 
 status=0
 report=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
 log=${CARGO_TARGET_DIR:-target}/tests.log
 if cargo nextest --version >/dev/null 2>&1; then
     rm -f "$report"
-    cargo nextest run --workspace --locked "$@" || status=$?
+    cargo nextest run "${build[@]}" "$@" || status=$?
     python3 tests/house/skipped.py --junit "$report"
 else
-    cargo test --workspace --bins --tests --locked --no-fail-fast "$@" -- --show-output 2>&1 |
+    cargo test "${build[@]}" --bins --tests --no-fail-fast "$@" -- --show-output 2>&1 |
         tee "$log" || status=$?
     python3 tests/house/skipped.py --log "$log"
 fi
-cargo test --workspace --doc --locked --quiet || status=$?
+cargo test "${build[@]}" --doc --quiet || status=$?
 exit "$status"

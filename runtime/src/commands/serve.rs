@@ -10,6 +10,8 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use rift_models::signature::PublicKey;
 use rift_models::zoo;
+#[cfg(feature = "otel")]
+use rift_runtime::server::Traces;
 use rift_runtime::server::repository::Repository;
 use rift_runtime::server::screen::{self, Screen};
 use rift_runtime::server::{
@@ -92,6 +94,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SHARE", env = "RIFT_WATCH_FALSE_ALARMS", default_value = "0.05",
           value_parser = share)]
     watch_false_alarms: f64,
+    /// The collector of OpenTelemetry that gets traces by OTLP over gRPC, for instance
+    /// `http://127.0.0.1:4317`; variables such as `OTEL_TRACES_SAMPLER` say which
+    #[cfg(feature = "otel")]
+    #[arg(long, value_name = "URL", env = "RIFT_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
     #[command(flatten)]
     gate: GateArgs,
     #[command(flatten)]
@@ -196,17 +203,11 @@ pub(crate) fn run(
     }
     allow_many_files();
     let app = App::new(registry, repository(args)?, limits(args));
-    let entrance = args.entrance.entrance();
-    let mut server = Server::bind(args.listen, &entrance, Arc::clone(&app))?;
-    if let Some(address) = args.grpc_listen {
-        server = server.with_grpc(address, &entrance)?;
-    }
-    let scheme = if args.entrance.tls_cert.is_some() { "https" } else { "http" };
-    writeln!(out, "listening on {scheme}://{}", server.address())?;
-    if let Some(address) = server.grpc_address() {
-        writeln!(out, "listening for gRPC on {address}")?;
-    }
-    out.flush()?;
+    #[cfg(feature = "otel")]
+    let traces = args.otlp_endpoint.as_deref().map(Traces::to).transpose()?;
+    let server = listen(args, &app, out)?;
+    #[cfg(feature = "otel")]
+    let server = server.with_traces(traces.as_ref());
     for source in &sources {
         app.registry.announce(source);
     }
@@ -222,7 +223,12 @@ pub(crate) fn run(
         Repetition::start(gate, Arc::clone(&app), every).context("cannot repeat the audit")
     });
     let repetition = repetition.transpose()?;
-    server.run(ended())?;
+    let served = server.run(ended());
+    #[cfg(feature = "otel")]
+    if let Some(traces) = traces {
+        traces.end(args.drain);
+    }
+    served?;
     if repetition.is_some_and(|repetition| repetition.end().is_err()) {
         bail!("the repeated audit has panicked");
     }
@@ -231,6 +237,22 @@ pub(crate) fn run(
         bail!("loading the models has panicked");
     }
     Ok(Answer::Yes)
+}
+
+/// Listens where that is asked for, and says where.
+fn listen(args: &ServeArgs, app: &Arc<App>, out: &mut dyn Write) -> anyhow::Result<Server> {
+    let entrance = args.entrance.entrance();
+    let mut server = Server::bind(args.listen, &entrance, Arc::clone(app))?;
+    if let Some(address) = args.grpc_listen {
+        server = server.with_grpc(address, &entrance)?;
+    }
+    let scheme = if args.entrance.tls_cert.is_some() { "https" } else { "http" };
+    writeln!(out, "listening on {scheme}://{}", server.address())?;
+    if let Some(address) = server.grpc_address() {
+        writeln!(out, "listening for gRPC on {address}")?;
+    }
+    out.flush()?;
+    Ok(server)
 }
 
 /// As many open connections as the system allows: its first word is often 1,024 files, which is meant

@@ -84,6 +84,8 @@ impl App {
     /// If there is no such model, it is not ready or overloaded.
     pub fn admit(&self, model: &str, version: Option<&str>) -> Result<Arc<Served>, ServeError> {
         let served = self.registry.find(model, version)?;
+        #[cfg(feature = "otel")]
+        super::traces::model(&served);
         served.admit()?;
         Ok(served)
     }

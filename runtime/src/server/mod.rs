@@ -27,6 +27,8 @@ mod served;
 mod signatory;
 mod statistics;
 mod ticket;
+#[cfg(feature = "otel")]
+mod traces;
 mod watch;
 mod web;
 mod worker;
@@ -54,6 +56,8 @@ pub use served::{Served, Serving};
 pub use signatory::{Signatory, UnsignedError};
 pub use statistics::{BatchStages, Counts, Span, Stages};
 pub use ticket::Answer;
+#[cfg(feature = "otel")]
+pub use traces::{Traces, TracesError};
 pub use watch::Watching;
 
 /// A server that does not start.
@@ -82,6 +86,8 @@ pub struct Server {
     http: Doorway,
     grpc: Option<Doorway>,
     app: Arc<App>,
+    #[cfg(feature = "otel")]
+    tracer: Option<opentelemetry_sdk::trace::SdkTracer>,
 }
 
 /// A door, and where it is.
@@ -103,7 +109,13 @@ impl Server {
         app: Arc<App>,
     ) -> Result<Self, StartError> {
         let http = Doorway::open(address, entrance, Language::Http)?;
-        Ok(Self { http, grpc: None, app })
+        Ok(Self {
+            http,
+            grpc: None,
+            app,
+            #[cfg(feature = "otel")]
+            tracer: None,
+        })
     }
 
     /// Listens on `address` too, for those who speak gRPC.
@@ -113,6 +125,13 @@ impl Server {
     pub fn with_grpc(self, address: SocketAddr, entrance: &Entrance) -> Result<Self, StartError> {
         let grpc = Some(Doorway::open(address, entrance, Language::Grpc)?);
         Ok(Self { grpc, ..self })
+    }
+
+    /// Sends traces of what it answers, if there are `traces`.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn with_traces(self, traces: Option<&Traces>) -> Self {
+        Self { tracer: traces.map(Traces::tracer), ..self }
     }
 
     /// Where it listens.
@@ -138,11 +157,15 @@ impl Server {
             .enable_all()
             .build()
             .map_err(StartError::Runtime)?;
-        let Self { http, grpc, app } = self;
+        #[cfg(feature = "otel")]
+        let tracer = self.tracer;
+        let Self { http, grpc, app, .. } = self;
         runtime.block_on(async {
             let guard =
                 middleware::from_fn_with_state((Arc::clone(&http.door), Arc::clone(&app)), guard);
             let router = app::router(&app).layer(guard);
+            #[cfg(feature = "otel")]
+            let router = traces::requests(router, tracer.as_ref(), http.door.tls.is_some());
             let manager = notify::Manager::of_environment().map(Arc::new);
             let report = manager.clone().map(|manager| {
                 let app = Arc::clone(&app);
@@ -157,6 +180,8 @@ impl Server {
             let grpc = async {
                 let Some(grpc) = grpc else { return Ok(()) };
                 let router = grpc::router(&app, &grpc.door);
+                #[cfg(feature = "otel")]
+                let router = traces::calls(router, tracer.as_ref());
                 grpc.serve(&app, router, app.ended()).await
             };
             let served = tokio::try_join!(http, grpc);

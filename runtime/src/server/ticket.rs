@@ -8,6 +8,8 @@ use axum::body::Bytes;
 use tokio::sync::oneshot;
 
 use super::ServeError;
+#[cfg(feature = "otel")]
+use super::traces::Stage;
 use crate::session::Stop;
 
 /// What a run gives one request.
@@ -32,6 +34,8 @@ pub(super) struct Job {
     deadline: Instant,
     slot: Arc<Slot>,
     pub(super) answer: oneshot::Sender<Result<Answer, ServeError>>,
+    #[cfg(feature = "otel")]
+    pub(super) stage: Stage,
 }
 
 /// A run of several requests, which ends when nobody waits for it any more.
@@ -79,7 +83,17 @@ impl Job {
         let (sender, receiver) = oneshot::channel();
         let slot = Arc::new(Slot(Mutex::new(Phase::Queued)));
         let ticket = Ticket { answer: receiver, slot: Arc::clone(&slot), deadline };
-        (Self { images, n, queued: Instant::now(), deadline, slot, answer: sender }, ticket)
+        let job = Self {
+            images,
+            n,
+            queued: Instant::now(),
+            deadline,
+            slot,
+            answer: sender,
+            #[cfg(feature = "otel")]
+            stage: Stage::queue(),
+        };
+        (job, ticket)
     }
 
     /// Whether nobody waits any more.

@@ -52,6 +52,11 @@ impl Station {
         if batch.is_empty() {
             return;
         }
+        let images: usize = batch.iter().map(|job| job.n).sum();
+        #[cfg(feature = "otel")]
+        for job in &mut *batch {
+            job.stage.run(images);
+        }
         for job in &*batch {
             self.runner.push(&job.images);
             queued.push(started - job.queued);
@@ -65,7 +70,6 @@ impl Station {
             Ok(Err(error)) => return fail(batch, &ServeError::Failed(Arc::new(error))),
             Err(_) => return fail(batch, &ServeError::Internal),
         }
-        let images: usize = batch.iter().map(|job| job.n).sum();
         let classes = logits.len() / images.max(1);
         let mut rows = logits.as_slice();
         let (mut answers, computed) = (Vec::with_capacity(batch.len()), ended - begun);
@@ -78,6 +82,9 @@ impl Station {
         let took = Took { input: begun - started, infer: computed, output: ended.elapsed() };
         self.statistics.ran(images, queued, took);
         for (job, answer) in batch.drain(..).zip(answers) {
+            // A run ends before the requests that it answers.
+            #[cfg(feature = "otel")]
+            drop(job.stage);
             // Who has gone needs none.
             let _ = job.answer.send(Ok(answer));
         }

@@ -19,6 +19,8 @@ mod repository;
 mod signature;
 mod soak;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 mod watch;
 
 use std::fs::File;

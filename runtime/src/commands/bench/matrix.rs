@@ -248,8 +248,8 @@ fn rate(
 }
 
 const HEAD: &str = concat!(
-    "                              milliseconds a run            images per second, median (range)\n",
-    "provider  precision thr. batch    p50      p95      p99      forward                    ",
+    "                                 milliseconds a run            images per second, median (range)\n",
+    "provider  precision threads batch    p50      p95      p99      forward                    ",
     "with input gradient            MiB"
 );
 
@@ -260,7 +260,7 @@ fn row(run: &Run) -> String {
         run.forward_and_gradient.map_or_else(|| format!("{:>26}", "none"), images_a_second);
     let memory = run.memory.map_or_else(|| "?".to_owned(), |m| format!("{:.0}", mib(m.resident)));
     format!(
-        "{provider:<9} {precision:<9} {threads:>4} {batch_size:>5} {:>8.3} {:>8.3} {:>8.3}  {} {gradient} {memory:>6}",
+        "{provider:<9} {precision:<9} {threads:>7} {batch_size:>5} {:>8.3} {:>8.3} {:>8.3}  {} {gradient} {memory:>6}",
         latency.p50,
         latency.p95,
         latency.p99,

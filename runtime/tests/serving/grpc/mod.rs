@@ -5,6 +5,8 @@ mod door;
 mod load;
 mod peer;
 mod protocol;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::collections::BTreeMap;
 
