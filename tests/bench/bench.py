@@ -38,7 +38,9 @@ from peers import Peers
 from programs import RELEASE, TARGET, Programs
 from row import table
 
-# In this order: the shares of the others need the floor.
+# Those whose figures are shares of the floor.
+SHARES = {"audit", "training", "inference", "serving"}
+# In this order: shares need the floor.
 SUBJECTS = {
     "floor": floor,
     "audit": audit,
@@ -70,7 +72,7 @@ class Bench:
 def parse():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default=",".join(SUBJECTS), help=f"of {', '.join(SUBJECTS)}; the floor always is")
+    parser.add_argument("--only", default=",".join(SUBJECTS), help=f"of {', '.join(SUBJECTS)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="small sizes and one round, to see that it works")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -101,11 +103,17 @@ def parse():
     o.add_argument("--seconds", type=float, help="serving: of each measurement [default: 4]")
     o.add_argument("--starts", type=int, help="start: rounds [default: 20]")
     arguments = parser.parse_args()
-    chosen = arguments.only.split(",")
-    if unknown := [name for name in chosen if name not in SUBJECTS]:
-        parser.error(f"no subject `{unknown[0]}`, expected some of {', '.join(SUBJECTS)}")
-    arguments.only = [name for name in SUBJECTS if name in {"floor", *chosen}]
+    chosen = set(arguments.only.split(","))
+    if unknown := chosen - SUBJECTS.keys():
+        parser.error(f"no subject `{min(unknown)}`, expected some of {', '.join(SUBJECTS)}")
+    if chosen & SHARES:
+        chosen.add("floor")
+    arguments.only = [name for name in SUBJECTS if name in chosen]
     arguments.rounds = 1 if arguments.quick else arguments.rounds
+    for key, value in vars(arguments).items():
+        # Programs run at the top of the repository, wherever this one was called.
+        if isinstance(value, Path):
+            setattr(arguments, key, value.absolute())
     return arguments
 
 
