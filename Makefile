@@ -29,6 +29,7 @@ test: setup ## every test; what is skipped is counted and named
 check: setup ## formatting, lints, documentation, dependency walls, layout
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo fmt --manifest-path tests/bench/tract/Cargo.toml --check
 	python3 tests/house/walls.py
 	python3 tests/house/layout.py
 	cargo clippy --quiet --workspace --all-targets --locked -- -D warnings

@@ -9,3 +9,4 @@ mod kill;
 mod resume;
 mod signals;
 mod tensorboard;
+mod zoo;
