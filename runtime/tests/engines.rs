@@ -107,6 +107,9 @@ fn a_provider_that_cannot_be_had_is_one_line() {
         let message = place.fails(&[&FEW[..], more].concat());
         assert!(message.contains(part), "{message}");
     }
+    let together = ["--provider", "openvino", "--intra-op-threads", "2"];
+    let message = place.fails(&[&["serve", "m.onnx"], &together[..]].concat());
+    assert!(message.contains("expected `cpu` for --intra-op-threads"), "{message}");
     // The library of the wheel has the CPU provider only.
     let wheel = rift_runtime::session::library::load(None).unwrap().path().display().to_string();
     for provider in ["openvino", "xnnpack"] {

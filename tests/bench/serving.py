@@ -2,7 +2,9 @@
 
 The bare session is `rift-runtime bench`: one image on one thread, and the best of several batch sizes on
 all threads. Servers are asked over loopback by `rift-runtime bench --url`, which itself takes part of the
-same cores: one client for the latency, 32 for the throughput, one image a request. MLServer knows
+same cores: one client for the latency, 32 for the throughput, one image a request. Rift is measured with
+all threads for a lone request (`--intra-op-threads`), as the peers' sessions have them; its latency also as
+it comes, with one, which is what is held against the bare session. MLServer knows
 tensors in JSON only, so Rift is measured with these too, and MLServer once as it comes and once with
 its adaptive batching, of which the better counts. KServe's Python server knows both kinds of tensor.
 """
@@ -32,7 +34,11 @@ def cases(bench):
     """ResNet-20, the size of model that a device serves."""
     a = bench.arguments
     bundle = bench.networks.bundle("resnet20").resolve()
-    jobs = {"bare session": lambda: session(bench, bundle), "rift": lambda: asked(bench, rift(bench, bundle), TENSORS)}
+    jobs = {
+        "bare session": lambda: session(bench, bundle),
+        "rift": lambda: asked(bench, rift(bench, bundle, a.threads), TENSORS),
+        "rift, one thread a request": lambda: asked(bench, rift(bench, bundle, 1), TENSORS),
+    }
     if python := bench.peers.get("serving", "MLServer beside the server"):
         for name, more in MLSERVER.items():
             jobs[name] = lambda more=more: asked(bench, mlserver(bench, python, bundle, more), ("json",))
@@ -73,11 +79,12 @@ def running(command, port, log):
         process.wait()
 
 
-def rift(bench, bundle):
-    """The server of ours."""
+def rift(bench, bundle, together):
+    """The server of ours; `together` threads compute a lone request."""
     port = free_port()
     command = [bench.runtime, "serve", f"model={bundle}", "--listen", f"127.0.0.1:{port}"]
-    return running([*command, "--threads", bench.arguments.threads], port, bench.folder / "rift.log")
+    command += ["--threads", bench.arguments.threads, "--intra-op-threads", together]
+    return running(command, port, bench.folder / "rift.log")
 
 
 # MLServer as it comes, and with its adaptive batching.
@@ -142,12 +149,12 @@ def session(bench, bundle):
 def rows(bench, rounds):
     """What the server adds to the session, and a row for each peer, kind of tensor and figure."""
     group = "serving resnet20"
-    binary = ("rift", "p50, binary"), ("bare session", "p50")
+    binary = ("rift, one thread a request", "p50, binary"), ("bare session", "p50")
     ours, bare = pairs(rounds, *binary)
     found = []
     if ours:
         beyond = [o - b for o, b in zip(ours, bare)]
-        what = "p50 of 1 client, beyond the bare session's"
+        what = "p50 of 1 client, one thread, beyond the bare session's"
         found.append(Row(group, what, "ms", beyond, f"bare session {figure(bare)}", aim=BEYOND))
     columns = ("rift", "rate, binary"), ("bare session", "rate")
     rates = pairs(rounds, *columns)[0]

@@ -18,12 +18,12 @@ use rift_runtime::server::{
     App, Entrance, Limits, Metrics, Registry, Repetition, Server, Serving, Signatory, Source,
     TlsFiles, Watching, name_of,
 };
-use rift_runtime::session::{Opening, library};
+use rift_runtime::session::{Opening, Provider, library};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::gate::GateArgs;
 use super::{Answer, seconds};
-use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one};
+use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one, up_to_1024};
 
 /// The arguments of `serve`.
 #[derive(Debug, Args)]
@@ -50,6 +50,10 @@ pub(crate) struct ServeArgs {
     /// Where to listen for gRPC too, for instance 127.0.0.1:8001; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", env = "RIFT_GRPC_LISTEN")]
     grpc_listen: Option<SocketAddr>,
+    /// Threads that compute a request together when there is no other work: sooner, for more processor time
+    #[arg(long, value_name = "N", env = "RIFT_INTRA_OP_THREADS", default_value = "1",
+          value_parser = up_to_1024)]
+    intra_op_threads: usize,
     /// Requests that may wait for each model; further ones are answered with 429
     #[arg(long, value_name = "N", env = "RIFT_QUEUE", default_value = "256",
           value_parser = at_least_one)]
@@ -187,8 +191,13 @@ pub(crate) fn run(
     let opening = Opening { reading: args.reading.reading(false), engine, ..Opening::default() };
     let options = args.spread.options();
     let watching = Watching { always: args.watch_inputs, false_alarms: args.watch_false_alarms };
-    let (threads, batch) = (options.threads, options.batch);
-    let serving = Serving { threads, batch, queue: args.queue, watching };
+    let (threads, batch, together) = (options.threads, options.batch, args.intra_op_threads);
+    ensure!(
+        together == 1 || engine.provider() == Provider::Cpu,
+        "provider `{}` chooses its threads itself, expected `cpu` for --intra-op-threads",
+        engine.provider()
+    );
+    let serving = Serving { threads, batch, together, queue: args.queue, watching };
     let metrics = Metrics::new(args.metrics_compat == Some(Compat::Triton));
     let mut registry = Registry::new(serving, opening).with_metrics(metrics);
     if !args.trust_models {

@@ -337,7 +337,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.onnx");
         conv_net(None).write(&path).unwrap();
-        let serving = Serving { threads: 1, batch: 1, queue: 1, watching: Watching::default() };
+        let serving =
+            Serving { threads: 1, batch: 1, together: 1, queue: 1, watching: Watching::default() };
         let registry = Registry::new(serving, Opening::default());
         registry.load(&Source { name: "m".to_owned(), version: 1, path }).unwrap();
         let app = App::new(registry, None, Limits { attacks: 1, ..Limits::default() });

@@ -27,6 +27,7 @@ mod served;
 mod signatory;
 mod statistics;
 mod ticket;
+mod together;
 #[cfg(feature = "otel")]
 mod traces;
 mod watch;

@@ -442,7 +442,7 @@ mod tests {
         let path = folder.path().join("m.onnx");
         conv_net(None).write(&path).unwrap();
         let watching = Watching::default();
-        let serving = Serving { threads: 1, batch: 2, queue: 4, watching };
+        let serving = Serving { threads: 1, batch: 2, together: 1, queue: 4, watching };
         let registry =
             Registry::new(serving, Opening::default()).with_condition(Box::new(Convolutions));
         let source = Source { name: "m".to_owned(), version: 3, path: path.clone() };

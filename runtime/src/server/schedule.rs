@@ -5,8 +5,8 @@
 //! computed least comes next.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::ticket::Job;
@@ -36,14 +36,15 @@ struct Lane {
     images: usize,
     capacity: usize,
     batch: usize,
-    /// Workers that wait.
-    idle: usize,
-    /// Cores that were promised to them.
-    promised: usize,
+    /// Workers that wait, the one that was the last to compute at the end: its caches are warm.
+    free: Vec<Thread>,
+    /// Those that have been given a core and have not taken their work yet.
+    called: Vec<ThreadId>,
     /// The time that they have computed.
     used: Duration,
+    /// When its last batch had computed.
+    ended: Option<Instant>,
     is_closed: bool,
-    wake: Arc<Condvar>,
 }
 
 /// The requests that wait for one model.
@@ -51,7 +52,6 @@ struct Lane {
 pub(super) struct Queue {
     schedule: Arc<Schedule>,
     key: u64,
-    wake: Arc<Condvar>,
 }
 
 /// Why a queue does not take a job.
@@ -82,20 +82,19 @@ impl Schedule {
         let mut state = self.lock();
         let key = state.next_key;
         state.next_key += 1;
-        let wake = Arc::new(Condvar::new());
         let lane = Lane {
             jobs: VecDeque::new(),
             images: 0,
             capacity,
             batch: batch.max(1),
-            idle: 0,
-            promised: 0,
+            free: Vec::new(),
+            called: Vec::new(),
             used: Duration::ZERO,
+            ended: None,
             is_closed: false,
-            wake: Arc::clone(&wake),
         };
         state.lanes.insert(key, lane);
-        Queue { schedule: Arc::clone(self), key, wake }
+        Queue { schedule: Arc::clone(self), key }
     }
 
     /// Cores that compute, or are about to.
@@ -114,19 +113,18 @@ impl Schedule {
 }
 
 impl State {
-    /// Promises free cores to the queues that have work and a worker for it; `me` is awake already.
-    fn promise(&mut self, me: Option<u64>) {
+    /// Gives free cores to the queues that have work and a worker for it.
+    fn promise(&mut self) {
         while self.busy < self.cores {
-            let wants =
-                |lane: &Lane| lane.promised < lane.idle && lane.images > lane.promised * lane.batch;
-            let wanting = self.lanes.iter_mut().filter(|(_, lane)| wants(lane));
-            let Some((key, lane)) = wanting.min_by_key(|(_, lane)| lane.used) else { return };
-            lane.promised += 1;
+            let wants = |lane: &Lane| lane.images > lane.called.len() * lane.batch;
+            let wanting =
+                self.lanes.values_mut().filter(|lane| wants(lane) && !lane.free.is_empty());
+            let Some(lane) = wanting.min_by_key(|lane| lane.used) else { return };
+            let Some(worker) = lane.free.pop() else { return };
+            lane.called.push(worker.id());
             self.busy += 1;
             self.clock = self.clock.max(lane.used);
-            if me != Some(*key) || lane.promised > 1 {
-                lane.wake.notify_one();
-            }
+            worker.unpark();
         }
     }
 }
@@ -151,7 +149,7 @@ impl Lane {
 
     /// Whether no more may wait, those apart that a worker is about to take.
     fn is_full(&mut self) -> bool {
-        let most = self.capacity + self.promised;
+        let most = self.capacity + self.called.len();
         if self.jobs.len() >= most {
             let now = Instant::now();
             self.jobs.retain(|job| !job.is_gone(now));
@@ -179,7 +177,7 @@ impl Queue {
         }
         lane.images += job.n;
         lane.jobs.push_back(job);
-        state.promise(None);
+        state.promise();
         Ok(())
     }
 
@@ -195,41 +193,57 @@ impl Queue {
         self.schedule.lock().lanes.get(&self.key).map_or(0, |lane| lane.jobs.len())
     }
 
-    /// Waits for a core and work for it; `finished` is how long the last batch has computed. An empty
-    /// batch means that there will be no more.
-    pub(super) fn next(&self, finished: Option<Duration>, batch: &mut Vec<Job>) {
-        batch.clear();
+    /// Offers this thread as a worker; `finished` is how long it has computed, if it has.
+    ///
+    /// Before answers are sent: whoever gets one and asks again finds this thread, not one that sleeps.
+    pub(super) fn offer(&self, finished: Option<Duration>) {
         let mut state = self.schedule.lock();
+        let me = thread::current();
         if let Some(time) = finished {
             state.busy -= 1;
-            state.since.remove(&thread::current().id());
+            state.since.remove(&me.id());
             if let Some(lane) = state.lanes.get_mut(&self.key) {
                 lane.used += time;
+                lane.ended = Some(Instant::now());
             }
         }
         if let Some(lane) = state.lanes.get_mut(&self.key) {
-            lane.idle += 1;
+            lane.free.push(me);
         }
+        state.promise();
+    }
+
+    /// Waits, on a thread that was [offered](Self::offer), for a core and work for it. An empty batch means
+    /// that there will be no more.
+    ///
+    /// Returns how long the model has computed nothing, if the batch is all the work that there is.
+    pub(super) fn next(&self, batch: &mut Vec<Job>) -> Option<Duration> {
+        batch.clear();
+        let me = thread::current();
         loop {
-            state.promise(Some(self.key));
-            let Some(lane) = state.lanes.get_mut(&self.key) else { return };
-            if lane.promised > 0 {
-                lane.promised -= 1;
+            let mut state = self.schedule.lock();
+            let lane = state.lanes.get_mut(&self.key)?;
+            if let Some(at) = lane.called.iter().position(|id| *id == me.id()) {
+                lane.called.swap_remove(at);
                 let now = Instant::now();
                 lane.take(now, batch);
-                if !batch.is_empty() {
-                    lane.idle -= 1;
-                    state.since.insert(thread::current().id(), now);
-                    return;
+                if batch.is_empty() {
+                    lane.free.push(me.clone());
+                    state.busy -= 1;
+                    state.promise();
+                    continue;
                 }
-                state.busy -= 1;
-                continue;
+                let idle = lane.ended.map_or(Duration::MAX, |ended| now - ended);
+                state.since.insert(me.id(), now);
+                let is_all = state.lanes.values().all(|lane| lane.jobs.is_empty());
+                return (state.busy == 1 && is_all).then_some(idle);
             }
             if lane.is_closed && lane.jobs.is_empty() {
-                lane.idle -= 1;
-                return;
+                lane.free.retain(|free| free.id() != me.id());
+                return None;
             }
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            drop(state);
+            thread::park();
         }
     }
 
@@ -237,8 +251,8 @@ impl Queue {
     pub(super) fn close(&self) {
         if let Some(lane) = self.schedule.lock().lanes.get_mut(&self.key) {
             lane.is_closed = true;
+            lane.free.iter().for_each(Thread::unpark);
         }
-        self.wake.notify_all();
     }
 }
 
@@ -261,7 +275,8 @@ mod tests {
     /// The sizes of the jobs of the next batch.
     fn next(queue: &Queue, finished: bool) -> Vec<usize> {
         let mut batch = Vec::new();
-        queue.next(finished.then_some(Duration::ZERO), &mut batch);
+        queue.offer(finished.then_some(Duration::ZERO));
+        queue.next(&mut batch);
         batch.iter().map(|job| job.n).collect()
     }
 
@@ -327,19 +342,21 @@ mod tests {
             one.submit(job).unwrap();
             tickets.push(ticket);
         }
-        one.next(None, &mut batch);
+        one.offer(None);
+        one.next(&mut batch);
         let (job, ticket) = job(1);
         other.submit(job).unwrap();
         tickets.push(ticket);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| next(&other, false).len());
-            while schedule.lock().lanes[&other.key].idle == 0 {
+            while schedule.lock().lanes[&other.key].free.is_empty() {
                 std::thread::yield_now();
             }
             // The core is free again: the other one's worker gets it, although this one asks first.
             let again = scope.spawn(|| {
                 let mut batch = Vec::new();
-                one.next(Some(Duration::from_secs(1)), &mut batch);
+                one.offer(Some(Duration::from_secs(1)));
+                one.next(&mut batch);
                 batch.len()
             });
             assert_eq!(waiting.join().unwrap(), 1);

@@ -12,6 +12,7 @@ use super::registry::Refused;
 use super::schedule::{Queue, Refusal, Schedule};
 use super::statistics::{Counts, Statistics};
 use super::ticket::{Answer, Job};
+use super::together::Together;
 use super::watch::{Seen, Watch, Watching};
 use super::worker::Station;
 use crate::session::{Classifier, Packer, Runner, SessionError, Stop};
@@ -23,6 +24,8 @@ pub struct Serving {
     pub threads: usize,
     /// Images in a run.
     pub batch: usize,
+    /// Threads that compute together what comes when there is no other work; 1: none do.
+    pub together: usize,
     /// Requests that may wait.
     pub queue: usize,
     /// How inputs are watched.
@@ -40,6 +43,7 @@ pub struct Served {
     queue: Arc<Queue>,
     statistics: Arc<Statistics>,
     watch: Watch,
+    together: Option<Arc<Together>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -54,11 +58,16 @@ impl Served {
         let largest = classifier.batch(serving.batch);
         let mut first = Runner::new(&classifier, largest)?;
         warm(&mut first, &classifier, largest)?;
+        let together = match serving.together {
+            0 | 1 => None,
+            threads => Together::new(&classifier, (largest, threads), &mut first)?.map(Arc::new),
+        };
         let served = Arc::new(Self {
             queue: Arc::new(schedule.queue(serving.queue, largest)),
             packer: Packer::new(&classifier),
             statistics: Arc::new(Statistics::new(meters)),
             watch: Watch::new(serving.watching, &classifier),
+            together,
             workers: Mutex::default(),
             name,
             version,
@@ -80,8 +89,9 @@ impl Served {
         make: impl FnOnce() -> Result<Runner, SessionError> + Send + 'static,
     ) -> Result<(), Refused> {
         let (queue, statistics) = (Arc::clone(&self.queue), Arc::clone(&self.statistics));
+        let together = self.together.clone();
         let work = move || match make() {
-            Ok(runner) => Station { queue, statistics, runner }.work(),
+            Ok(runner) => Station { queue, statistics, runner, together }.work(),
             Err(error) => tracing::error!(%error, "a worker is missing"),
         };
         let thread = std::thread::Builder::new()

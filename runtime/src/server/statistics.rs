@@ -153,6 +153,11 @@ impl Statistics {
         batch.compute_output.add(1, output);
     }
 
+    /// The run was on several threads together.
+    pub(super) fn ran_together(&self) {
+        self.meters.ran_together();
+    }
+
     /// Images that were watched.
     pub(super) fn saw(&self, seen: &[Seen]) {
         self.meters.saw(seen);

@@ -9,7 +9,7 @@ use rift_models::onnx::Model;
 
 use super::file::ModelFile;
 use super::intake::Intake;
-use super::options::build_plain;
+use super::options::{build_plain, build_wide};
 use super::signature::Signature;
 use super::{BuildError, Element, Engine, Library, SessionError, build, library};
 use crate::autodiff::{AutodiffError, Interface, Layout};
@@ -290,6 +290,13 @@ impl Classifier {
     pub(super) fn session(&self) -> Result<Session, SessionError> {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         spare.map_or_else(|| self.built(self.engine.judging(), &self.bytes), Ok)
+    }
+
+    /// A new session of the file over several threads.
+    pub(super) fn wide_session(&self, threads: usize) -> Result<Session, SessionError> {
+        let engine = self.engine.judging();
+        build_wide(self.library, engine, threads, &self.bytes)
+            .map_err(|error| refused(error, (self.library, engine), &self.path))
     }
 
     /// A new session of a graph made from the file, to steer by.

@@ -97,8 +97,24 @@ impl Runner {
     /// # Errors
     /// If ONNX Runtime refuses the model.
     pub fn new(classifier: &Classifier, largest: usize) -> Result<Self, SessionError> {
-        Ok(Self {
-            session: classifier.session()?,
+        Ok(Self::of(classifier.session()?, classifier, largest))
+    }
+
+    /// As [`new`](Self::new), on `threads` threads together.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn wide(
+        classifier: &Classifier,
+        largest: usize,
+        threads: usize,
+    ) -> Result<Self, SessionError> {
+        Ok(Self::of(classifier.wide_session(threads)?, classifier, largest))
+    }
+
+    fn of(session: Session, classifier: &Classifier, largest: usize) -> Self {
+        Self {
+            session,
             name: classifier.input_name().to_owned(),
             output: classifier.output_name().to_owned(),
             dims: classifier.dims(),
@@ -106,7 +122,7 @@ impl Runner {
             fixed: classifier.fixed_batch(),
             largest: classifier.batch(largest),
             numbers: Numbers::of(classifier.element()),
-        })
+        }
     }
 
     /// Adds images to the next run: whole ones, as [`Packer`](super::Packer) makes them.

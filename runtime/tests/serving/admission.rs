@@ -147,3 +147,25 @@ fn models_share_the_cores() {
         assert_eq!(client.receive().unwrap().status, 200);
     }
 }
+
+#[test]
+fn requests_one_after_the_other_are_computed_together() {
+    let place = Place::with(&slow_net());
+    let alone = Serving::of(&place, &["--trust-models"]);
+    let serving = Serving::of(&place, &["--trust-models", "--intra-op-threads", "2"]);
+    let body = request(|_| ());
+    let expected = alone.client().post(INFER, &body).json()["outputs"].clone();
+    let together = || serving.metric("rift_runs_together_total{model=\"m\",version=\"1\"}");
+    let mut client = serving.client();
+    let mut ask = || assert_eq!(client.post(INFER, &body).json()["outputs"], expected);
+    ask();
+    assert_eq!(together(), 0.0, "nothing had been computed before");
+    // How soon the next one comes depends on what else this machine does.
+    for _ in 0..500 {
+        (0..10).for_each(|_| ask());
+        if together() > 0.0 {
+            return;
+        }
+    }
+    panic!("5,000 requests, and none was computed together");
+}

@@ -49,6 +49,7 @@ pub struct Metrics {
     compute: Family<Labels, Histogram, fn() -> Histogram>,
     batch: Family<Labels, Histogram, fn() -> Histogram>,
     images: Family<Labels, Counter>,
+    together: Family<Labels, Counter>,
     waiting: Family<Labels, Gauge>,
     info: Family<Outcome, Gauge>,
     ready: Gauge,
@@ -70,6 +71,7 @@ pub(super) struct Meters {
     compute: Histogram,
     batch: Histogram,
     images: Counter,
+    together: Counter,
     watched: Counter,
     unstable: Counter,
     copies: Counter,
@@ -88,6 +90,7 @@ impl Metrics {
             compute: Family::new_with_constructor(seconds),
             batch: Family::new_with_constructor(images),
             images: Family::default(),
+            together: Family::default(),
             waiting: Family::default(),
             info: Family::default(),
             ready: Gauge::default(),
@@ -110,6 +113,8 @@ impl Metrics {
         to.register("rift_queue_seconds", "Waiting for a core", self.queue.clone());
         to.register("rift_compute_seconds", "Runs of the model", self.compute.clone());
         to.register("rift_batch_images", "Images in a run", self.batch.clone());
+        let together = "Runs on several threads together";
+        to.register("rift_runs_together", together, self.together.clone());
         to.register("rift_queue_requests", "Requests that wait", self.waiting.clone());
         to.register("rift_model_info", "The file that is served", self.info.clone());
         to.register("rift_ready", "Whether the server is ready", self.ready.clone());
@@ -129,6 +134,7 @@ impl Metrics {
             compute: self.compute.get_or_create_owned(&labels),
             batch: self.batch.get_or_create_owned(&labels),
             images: self.images.get_or_create_owned(&labels),
+            together: self.together.get_or_create_owned(&labels),
             watched: self.watch.watched.get_or_create_owned(&labels),
             unstable: self.watch.unstable.get_or_create_owned(&labels),
             copies: self.watch.copies.get_or_create_owned(&labels),
@@ -195,6 +201,11 @@ impl Meters {
             self.queue.observe(queued);
             self.request.observe(queued + around + infer);
         }
+    }
+
+    /// The run was on several threads together.
+    pub(super) fn ran_together(&self) {
+        self.together.inc();
     }
 
     /// Images that were watched.
