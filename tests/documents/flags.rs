@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rift_models::zoo;
 use rift_tests::Program;
-use rift_tests::document::Page;
+use rift_tests::document::{Page, root};
 
 /// The flags of every command of every program, as `--help` shows them.
 struct Flags(BTreeMap<(&'static str, String), BTreeSet<String>>);
@@ -129,6 +130,17 @@ fn every_flag_in_the_documentation_is_one() {
         faults.extend(of_spans.chain(of_commands).map(|fault| format!("{}: {fault}", page.name)));
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_commands_that_made_the_models_are_commands() {
+    let flags = Flags::ask();
+    for (name, _) in zoo::entries().iter().filter(|(name, _)| !name.ends_with("-int8")) {
+        let path = root().join("models/zoo").join(name).join("make.sh");
+        let script = std::fs::read_to_string(path).unwrap();
+        assert!(script.contains(&format!("name={name} ")));
+        assert_eq!(faults_in(&flags, &script), Vec::<String>::new(), "{name}");
+    }
 }
 
 #[test]

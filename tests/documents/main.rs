@@ -3,3 +3,4 @@
 mod flags;
 mod formats;
 mod links;
+mod zoo;

@@ -7,7 +7,8 @@
 Both start from the float file of BUNDLE, with U8 activations and S8 weights for each channel. Shown
 are size, images per second (rounds in turn, best of each), the kernels that ONNX Runtime runs, and
 the accuracy on the first `--limit` test images of CIFAR-10, as they are and after PGD-20 along the
-float file's gradients: the same attacked images for all files. Without `--limit` (0) only size and
+float file's gradients, the same attacked images for all files; and how faithful each is on the images as
+they are: the share that gets the float file's class, and the root mean square error of its logits. Without `--limit` (0) only size and
 speed are measured, on noise. Exit code 1 where Rift's file is worse by more than one image in a
 thousand.
 """
@@ -164,8 +165,12 @@ def main():
         adversarial = pgd(
             running["float32"], gradient, images, labels, settings.eps, settings.step, settings.steps
         )
+        exact = logits(running["float32"], images)
         for one in files:
-            clean = logits(running[one], images).argmax(1) == labels
+            found = logits(running[one], images)
+            rows[one]["agreement"] = (found.argmax(1) == exact.argmax(1)).mean() * 100
+            rows[one]["error"] = float(np.sqrt(((found - exact) ** 2).mean()))
+            clean = found.argmax(1) == labels
             robust = clean & (logits(running[one], adversarial).argmax(1) == labels)
             rows[one]["clean"], rows[one]["robust"] = clean.mean() * 100, robust.mean() * 100
     print(f"onnxruntime {onnxruntime.__version__}, batch {settings.batch}, {settings.threads} threads")
@@ -174,6 +179,7 @@ def main():
         figures.append(f"{row['images_per_second']:8.1f} images/s ({row['speed']:.2f})")
         if settings.limit:
             figures.append(f"clean {row['clean']:.2f} %, PGD-{settings.steps} {row['robust']:.2f} %")
+            figures.append(f"float's class {row['agreement']:.2f} %, logits off by {row['error']:.4f}")
         print(", ".join(figures))
         print(" " * 17 + ", ".join(f"{op} {n}" for op, n in row["kernels"].items()))
     if settings.json:

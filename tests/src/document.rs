@@ -28,7 +28,7 @@ impl Page {
         }
     }
 
-    /// `README.md` and all pages of `docs`, by name.
+    /// `README.md`, the zoo's, and all pages of `docs`, by name.
     ///
     /// # Panics
     /// If they cannot be read.
@@ -40,7 +40,7 @@ impl Page {
         let paths = entries.filter_map(Result::ok).map(|entry| PathBuf::from(entry.file_name()));
         let pages = paths.filter(|path| path.extension().is_some_and(|found| found == "md"));
         let mut names: Vec<String> = pages.map(|path| format!("docs/{}", path.display())).collect();
-        names.push("README.md".to_owned());
+        names.extend(["README.md", "models/zoo/README.md"].map(str::to_owned));
         names.sort();
         names.iter().map(|name| Self::read(name)).collect()
     }

@@ -240,6 +240,8 @@ impl Queue {
             }
             if lane.is_closed && lane.jobs.is_empty() {
                 lane.free.retain(|free| free.id() != me.id());
+                // Those that were woken while there was work wait for no other word.
+                lane.free.iter().for_each(Thread::unpark);
                 return None;
             }
             drop(state);
@@ -297,6 +299,76 @@ mod tests {
         assert_eq!(next(&queue, true), [1]);
         assert!(next(&queue, true).is_empty());
         assert_eq!(queue.submit(job(1).0), Err(Refusal::Closed));
+    }
+
+    #[test]
+    fn all_workers_leave_a_queue_that_was_closed_with_work_in_it() {
+        let schedule = Schedule::new(1);
+        let [one, other] = [(); 2].map(|()| schedule.queue(10, 4));
+        let (first, kept) = job(1);
+        other.submit(first).unwrap();
+        // The only core is taken.
+        assert_eq!(next(&other, false), [1]);
+        let (second, waits) = job(1);
+        one.submit(second).unwrap();
+        thread::scope(|scope| {
+            let works = || {
+                let mut done = next(&one, false);
+                while let [n, ..] = done[..] {
+                    done = next(&one, true);
+                    assert_eq!((n, done.len()), (1, 0));
+                }
+            };
+            scope.spawn(works);
+            scope.spawn(works);
+            while schedule.lock().lanes[&one.key].free.len() < 2 {
+                thread::yield_now();
+            }
+            one.close();
+            // Long enough that both have seen that there is still work.
+            thread::sleep(Duration::from_millis(50));
+            other.close();
+            assert!(next(&other, true).is_empty());
+        });
+        drop((kept, waits));
+    }
+
+    #[test]
+    fn the_worker_that_computed_last_comes_next() {
+        let queue = Schedule::new(2).queue(10, 4);
+        let (submit, ran) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                let (queue, submit) = (&queue, submit.clone());
+                scope.spawn(move || {
+                    let mut batch = Vec::new();
+                    queue.offer(None);
+                    loop {
+                        let idle = queue.next(&mut batch);
+                        if batch.is_empty() {
+                            return;
+                        }
+                        queue.offer(Some(Duration::ZERO));
+                        submit.send((thread::current().id(), idle)).unwrap();
+                    }
+                });
+            }
+            while queue.schedule.lock().lanes[&queue.key].free.len() < 2 {
+                thread::yield_now();
+            }
+            let mut workers = Vec::new();
+            for _ in 0..5 {
+                let (job, ticket) = job(1);
+                queue.submit(job).unwrap();
+                workers.push(ran.recv().unwrap());
+                drop(ticket);
+            }
+            assert!(workers.iter().all(|(id, _)| *id == workers[0].0));
+            // The first had no predecessor, and all were alone.
+            assert_eq!(workers[0].1, Some(Duration::MAX));
+            assert!(workers[1..].iter().all(|(_, idle)| idle.unwrap() < Duration::from_mins(1)));
+            queue.close();
+        });
     }
 
     #[test]
