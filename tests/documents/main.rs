@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects with `unwrap`")]
 
+mod figures;
 mod flags;
 mod formats;
 mod links;
