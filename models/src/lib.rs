@@ -4,12 +4,13 @@
 //! value ([`threat`]), images get corrupted as the benchmarks do it ([`corruption`]), every file that
 //! crosses a stage has its type here ([`artifact`]) and may be signed ([`signature`]), ONNX is data too
 //! ([`onnx`]), and the models that ship have names ([`zoo`]). The programs fail and describe themselves alike
-//! ([`program`]). Nothing here links a native library.
+//! ([`program`]) and write pages ([`markup`]). Nothing here links a native library.
 
 pub mod arch;
 pub mod artifact;
 pub mod corruption;
 pub mod dataset;
+pub mod markup;
 pub mod onnx;
 pub mod program;
 pub mod signature;

@@ -36,6 +36,28 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// What is wrong with the environment variables of a program's flags: each is to have one of its own
+/// name, `RIFT_EVAL_BATCH_SIZE` for `--eval-batch-size`.
+///
+/// ```
+/// let program = clap::Command::new("p").arg(clap::Arg::new("eps").long("eps"));
+/// assert_eq!(rift_models::program::misnamed_variables(&program), ["p --eps: RIFT_EPS"]);
+/// ```
+pub fn misnamed_variables(program: &clap::Command) -> Vec<String> {
+    let mut faults = Vec::new();
+    for command in std::iter::once(program).chain(program.get_subcommands()) {
+        for argument in command.get_arguments() {
+            let Some(long) = argument.get_long() else { continue };
+            let expected = format!("RIFT_{}", long.to_uppercase().replace('-', "_"));
+            let is_named = argument.get_env().is_some_and(|variable| *variable == *expected);
+            if !is_named && !matches!(long, "help" | "version") {
+                faults.push(format!("{} --{long}: {expected}", command.get_name()));
+            }
+        }
+    }
+    faults
+}
+
 /// The arguments of `manual`.
 #[derive(Debug, clap::Args)]
 pub struct ManualArgs {

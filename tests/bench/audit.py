@@ -1,8 +1,10 @@
-"""PGD-20 by `rift-runtime audit` and by PyTorch's libraries of attacks, on the same weights and images.
+"""PGD-20 and AutoAttack by `rift-runtime audit` and by PyTorch's libraries of attacks, on the same weights and
+images.
 
 Only images that are classified correctly are attacked, by all. `all steps` is `--no-early-stop`, as the
-libraries do it; by default an image that is broken stops. Times are those of the attack alone: they
-count no start and no reading of images.
+libraries do it; by default an image that is broken stops. AutoAttack is the standard composition of both,
+whose stages go on with what is left. Times are those of the attacks alone: they count no start and no
+reading of images.
 """
 
 from measure import Case, Problem, pairs
@@ -18,6 +20,8 @@ AIMS = {
     ("resnet20", "openvino"): (None, None),
     ("resnet18", "openvino"): (4.0, 7.0),
 }
+# The same for AutoAttack.
+AUTOATTACK_AIMS = {("resnet20", "cpu"): 1.5, ("resnet20", "openvino"): 3.0}
 WAYS = {"rift, all steps": ["--no-early-stop"], "rift": []}
 
 
@@ -40,27 +44,61 @@ def cases(bench):
         bench.programs.call([python, PEERS / "bench_attacks.py", "images", bundle, "--limit", limit, "--out", data])
     # The same for all.
     size = ["--data", data, "--limit", limit, "--steps", a.steps, "--threads", a.threads]
-    jobs = {way: lambda more=more: rift(bench, bundle, [*size, *more]) for way, more in WAYS.items()}
+    pgd = ["--eps", "8/255", "--step", "2/255"]
+    jobs = {way: lambda more=more: figures(audit(bench, bundle, [*size, *pgd, *more])) for way, more in WAYS.items()}
     peer = [python, PEERS / "bench_attacks.py", "attack", bundle, *size, "--library"]
     for who, library in LIBRARIES.items() if python else ():
         jobs[who] = lambda library=library: bench.programs.json([*peer, library])
     aims = AIMS.get((arch, a.provider), (None, None)) if real else (None, None)
     yield Case(f"audit, {name}", jobs, lambda rounds: rows(bench, name, arch, rounds, aims))
+    if real:
+        yield autoattack(bench, bundle, python, name, AUTOATTACK_AIMS.get((arch, a.provider)))
 
 
-def rift(bench, bundle, more):
-    """Seconds, gradients per second and robust accuracy."""
+def autoattack(bench, bundle, python, name, aim):
+    """The standard AutoAttack beside torchattacks'."""
     a = bench.arguments
-    command = [RELEASE / "rift-runtime", "audit", bundle, "--quiet", "--eps", "8/255", "--step", "2/255"]
+    limit = a.autoattack or (4 if a.quick else 40)
+    size = ["--data", bench.networks.data, "--limit", limit, "--threads", a.threads]
+    jobs = {"rift": lambda: figures(audit(bench, bundle, [*size, "--attack", "autoattack", "--eps", "8/255"]))}
+    if python:
+        peer = [python, PEERS / "torchattacks_autoattack.py", bundle, *size]
+        jobs["torchattacks"] = lambda: totals(bench.programs.json(peer))
+
+    def rows(rounds):
+        what, ours, theirs = f"AutoAttack, {limit} images", ("rift", "seconds"), ("torchattacks", "seconds")
+        group, bound = f"audit {name}", Aim(aim) if aim else None
+        found = versus(group, what, "s", rounds, ours, theirs, aim=bound) or alone(group, what, "s", rounds, ours)
+        for row in found:
+            row.note = accuracies(rounds, ["rift", "torchattacks"])
+        return found
+
+    return Case(f"autoattack, {name}", jobs, rows, rounds=1)
+
+
+def totals(report):
+    """Seconds and robust accuracy of all stages of `torchattacks_autoattack.py`."""
+    stages = report["stages"]
+    return {"seconds": sum(s["peer_seconds"] for s in stages), "robust_accuracy": stages[-1]["peer"]}
+
+
+def audit(bench, bundle, more):
+    """The report of `rift-runtime audit`."""
+    a = bench.arguments
+    command = [RELEASE / "rift-runtime", "audit", bundle, "--quiet"]
     if a.provider != "cpu":
         command += ["--provider", a.provider, "--precision", a.precision]
-    report = bench.programs.json([*command, *more])
-    [attack] = report["attacks"]
-    if not attack["gradients"]:
+    return bench.programs.json([*command, *more])
+
+
+def figures(report):
+    """Seconds, gradients per second and robust accuracy of a report."""
+    seconds, gradients = (sum(attack[key] for attack in report["attacks"]) for key in ("seconds", "gradients"))
+    if not gradients:
         raise Problem("no image is classified correctly, so none was attacked")
     return {
-        "seconds": attack["seconds"],
-        "gradients_per_second": attack["gradients"] / attack["seconds"],
+        "seconds": seconds,
+        "gradients_per_second": gradients / seconds,
         "robust_accuracy": report["robust_accuracy"],
         "n": report["n"],
     }
@@ -81,16 +119,16 @@ def rows(bench, name, arch, rounds, aims):
             beside += versus(group, what, "s", rounds, ours, (library, "seconds"), aim=bound, share=share)
         beside = beside or alone(group, what, "s", rounds, ours, share=share)
         for row in beside[:1]:
-            row.note = accuracies(rounds, way)
+            row.note = accuracies(rounds, [way, *LIBRARIES])
         found += beside
     return found
 
 
-def accuracies(rounds, way):
-    """What all say of the robustness, for a speed that finds less would be none, and Rift's gradients."""
+def accuracies(rounds, programs):
+    """What all say of the robustness, for a speed that finds less would be none, and their gradients."""
     said = []
-    for who in (way, *LIBRARIES):
+    for who in programs:
         robust, rates = (pairs(rounds, (who, key))[0] for key in ("robust_accuracy", "gradients_per_second"))
         if robust:
-            said.append(f"{who} {robust[0]:.2%} robust, {figure(rates)} gradients/s")
+            said.append(f"{who} {robust[0]:.2%} robust" + (f", {figure(rates)} gradients/s" if rates else ""))
     return "; ".join(said)

@@ -87,6 +87,7 @@ def parse():
     a.add_argument("--checkpoint", type=Path, help="the same, and the bundle is made of it")
     a.add_argument("--data", type=Path, help="CIFAR-10 as Parquet [default: ../shared/data/cifar10]")
     a.add_argument("--limit", type=int, help="images that are attacked [default: 200]")
+    a.add_argument("--autoattack", type=int, help="images that AutoAttack attacks [default: 40]")
     a.add_argument("--steps", type=int, default=20, help="of PGD")
     a.add_argument("--provider", default="cpu", help="ONNX Runtime's execution provider")
     a.add_argument("--precision", default="float32", help="of the provider's gradients: float32 or bf16")

@@ -15,47 +15,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 
-import reference_networks
+from saved_networks import load_network
 from torchattacks_pgd import cifar10_test, judge
 
 EPS, STEP = 8 / 255, 2 / 255
-
-
-def load_bundle(bundle):
-    """The network of a bundle, whose convolutions hold the normalisation's scale."""
-    arch = json.loads((bundle / "card.json").read_text())["arch"]
-    network = reference_networks.build(
-        arch["name"], arch["input"][1], arch["classes"], arch["mean"], arch["std"], arch.get("width")
-    )
-    state = network.state_dict()
-    for name, value in state.items():
-        # A batch normalisation that adds its bias and changes nothing else, but costs what it costs.
-        if name.endswith("running_var"):
-            state[name] = torch.ones_like(value)
-        elif name.endswith("running_mean"):
-            state[name] = torch.zeros_like(value)
-    for norm, scale in [(n, m.eps) for n, m in network.named_modules() if hasattr(m, "eps")]:
-        state[f"{norm}.weight"] = torch.full_like(state[f"{norm}.weight"], (1 + scale) ** 0.5)
-    for tensor in onnx.load(str(bundle / "model.onnx")).graph.initializer:
-        value = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
-        layer, _, kind = tensor.name.rpartition(".")
-        if layer == "normalize":
-            continue
-        if kind == "bias" and tensor.name not in state:
-            state[f"{normalisation(layer)}.bias"] = value
-        else:
-            state[tensor.name] = value
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
-
-
-def normalisation(convolution):
-    """The name of the batch normalisation that follows a convolution in a ResNet."""
-    before, _, last = convolution.rpartition(".")
-    return f"{before}.{int(last) + 1}" if last.isdigit() else convolution.replace("conv", "bn")
 
 
 def images_and_labels(data, limit):
@@ -119,7 +84,7 @@ def attack(arguments):
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     np.random.seed(0)
-    network = load_bundle(arguments.bundle)
+    network = load_network(arguments.bundle)
     images, labels = images_and_labels(arguments.data, arguments.limit)
     program, run = LIBRARIES[arguments.library](network, arguments.steps)
     clean = judge(network, images, labels, arguments.batch)
@@ -146,7 +111,7 @@ def attack(arguments):
 
 def images(arguments):
     """Writes made-up images."""
-    network = load_bundle(arguments.bundle)
+    network = load_network(arguments.bundle)
     x = torch.rand(arguments.limit, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         y = network(x).argmax(1)

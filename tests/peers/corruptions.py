@@ -48,6 +48,15 @@ STANDARD = (
 ).split()
 EXTRA = "speckle_noise gaussian_blur spatter saturate".split()
 ALL = STANDARD + EXTRA
+# How many times as often as the others those are drawn that are drawn for an image as a whole, and so vary
+# most, at 32, 64 and 224 pixels.
+WHOLE = {
+    "frost": (60, 60, 120),
+    "fog": (10, 40, 40),
+    "motion_blur": (6, 24, 24),
+    "spatter": (6, 24, 60),
+    "elastic_transform": (6, 24, 72),
+}
 FIXED = "defocus_blur zoom_blur brightness contrast pixelate jpeg_compression gaussian_blur saturate".split()
 
 
@@ -355,12 +364,11 @@ def changes(arguments):
     result = json.loads(path.read_text()) if path.exists() else {}
     for name in arguments.names.split(",") if arguments.names else ALL:
         rows = result.setdefault(name, {})
-        for size, (pictures, repeats) in sizes.items():
+        for (size, (pictures, repeats)), more in zip(sizes.items(), WHOLE.get(name, (1, 1, 1))):
             if size not in arguments.sizes.split(","):
                 continue
-            # What is drawn for an image as a whole varies most; glass blur is a Python loop over pixels.
-            repeats *= {"frost": 60, "fog": 10, "motion_blur": 6, "spatter": 6, "elastic_transform": 6}.get(name, 1)
-            repeats = 1 if name in FIXED else 2 if name == "glass_blur" else repeats
+            # Glass blur is a Python loop over pixels.
+            repeats = 1 if name in FIXED else 2 if name == "glass_blur" else repeats * more
             found = [mean_change(name, severity, pictures, repeats) for severity in range(1, 6)]
             rows[size] = [[round(value, 4) for value in row] for row in found]
             print(name, size, rows[size], flush=True)

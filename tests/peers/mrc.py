@@ -25,7 +25,7 @@ import torchattacks
 from PIL import Image
 from torch.nn import functional as F
 
-from torchattacks_pgd import load_checkpoint
+from saved_networks import load_network
 
 
 def cifar10_train(folder, skip, limit):
@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    network = load_checkpoint(arguments.checkpoint)
+    network = load_network(arguments.checkpoint)
     images, labels = cifar10_train(arguments.data, arguments.skip, arguments.limit)
     attack = torchattacks.PGD(network, arguments.eps, arguments.eps / 4, 10)
     parts = zip(images.split(arguments.batch), labels.split(arguments.batch))

@@ -1,11 +1,11 @@
 """AutoAttack by torchattacks or by its authors' program, to compare with `rift-runtime audit`.
 
-    .peers/bin/python tests/peers/torchattacks_autoattack.py CHECKPOINT.safetensors \
+    .peers/bin/python tests/peers/torchattacks_autoattack.py BUNDLE|CHECKPOINT \
         --data ../shared/data/cifar10 --limit 1000 --audit audit.json [--keep FOLDER] \
-        [--attack autoattack] [--original ../auto-attack] [--threads 1] [--json P]
+        [--attack autoattack] [--queries 5000] [--original ../auto-attack] [--threads 1] [--json P]
 
-The audit is one of the checkpoint's bundle with the same `--attack`, of the same first test images; norm
-and eps are taken from it. The peer attacks the images that are classified correctly by `apgd-ce`, `apgd-t`,
+The audit is one of the bundle with the same `--attack`, of the same first test images; norm and eps are
+taken from it. The peer attacks the images that are classified correctly by `apgd-ce`, `apgd-t`,
 `fab-t` or `square` alone, or by all four one after the other as AutoAttack does, each stage those that the
 ones before have left. It is torchattacks, or with `--original` a checkout of
 https://github.com/fra31/auto-attack. Prints what survives each stage with both, and how many images they
@@ -22,21 +22,24 @@ from pathlib import Path
 import torch
 import torchattacks
 
-from torchattacks_pgd import cifar10_test, judge, load_checkpoint
+from saved_networks import load_network
+from torchattacks_pgd import cifar10_test, judge
 
 STAGES = ["apgd-ce", "apgd-t", "fab-t", "square"]
 
 
-def by_torchattacks(network, norm, eps, classes):
+def by_torchattacks(network, norm, eps, classes, queries):
     """The stages as torchattacks puts them together, by name."""
     whole = torchattacks.AutoAttack(
         network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, version="standard",
         n_classes=classes,
     )
-    return dict(zip(STAGES, whole._autoattack.attacks, strict=True))
+    stages = dict(zip(STAGES, whole._autoattack.attacks, strict=True))
+    stages["square"].n_queries = queries
+    return stages
 
 
-def by_authors(network, norm, eps, folder):
+def by_authors(network, norm, eps, folder, queries):
     """The stages of the authors' program, by name."""
     sys.path.insert(0, str(folder))
     from autoattack import AutoAttack
@@ -47,6 +50,7 @@ def by_authors(network, norm, eps, folder):
             version="standard", verbose=False,
         )
         whole.attacks_to_run = [name]
+        whole.square.n_queries = queries
         return lambda images, labels: whole.run_standard_evaluation(images, labels, bs=len(images))
 
     return {name: stage(name) for name in STAGES}
@@ -85,8 +89,17 @@ def attack_all(network, stages, images, labels, arguments):
         yield result
 
 
+def alone(results, names):
+    """The peer's figures."""
+    n = sum(len(r["clean"]) for r in results)
+    robust = {name: sum(sum(r["survives"][name]) for r in results) / n for name in names}
+    seconds = {name: sum(r["seconds"][name] for r in results) for name in names}
+    rows = [{"stage": s, "peer": robust[s], "peer_seconds": seconds[s]} for s in names]
+    return {"n": n, "stages": rows}
+
+
 def report(audit, results, names):
-    """Prints a row a stage, and returns the figures."""
+    """Prints a row a stage beside the audit's, and returns the figures."""
     n = len(audit["samples"])
     ours = [s["adversarial_prediction"] == s["label"] for s in audit["samples"]]
     theirs = [verdict for r in results for verdict in r["survives"][names[-1]]]
@@ -114,7 +127,7 @@ def report(audit, results, names):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("network", type=Path, help="a bundle or a checkpoint")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--audit", type=Path, help="of the bundle; without it the peer attacks alone")
     parser.add_argument("--norm", choices=["linf", "l2"], default="linf")
@@ -123,6 +136,7 @@ def main():
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--queries", type=int, default=5000, help="of square")
     parser.add_argument("--original", type=Path, help="a checkout of the authors' program")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", type=Path)
@@ -132,21 +146,20 @@ def main():
     if audit:
         arguments.norm, arguments.eps = audit["threat"]["norm"], audit["threat"]["eps"]
         arguments.limit = len(audit["samples"])
-    network = load_checkpoint(arguments.checkpoint).eval()
+    network = load_network(arguments.network).eval()
     images, labels = cifar10_test(arguments.data, arguments.limit)
     eps = float(Fraction(arguments.eps))
     if arguments.original:
-        stages = by_authors(network, arguments.norm, eps, arguments.original)
+        stages = by_authors(network, arguments.norm, eps, arguments.original, arguments.queries)
     else:
         classes = network(images[:1]).shape[1]
-        stages = by_torchattacks(network, arguments.norm, eps, classes)
+        stages = by_torchattacks(network, arguments.norm, eps, classes, arguments.queries)
     names = STAGES if arguments.attack == "autoattack" else [arguments.attack]
     stages = {name: stages[name] for name in names}
     results = list(attack_all(network, stages, images, labels, arguments))
-    if audit:
-        figures = report(audit, results, names)
-        if arguments.json:
-            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures = report(audit, results, names) if audit else alone(results, names)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

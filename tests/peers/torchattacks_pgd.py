@@ -1,6 +1,6 @@
-"""PGD by torchattacks on a Rift checkpoint, to compare with `rift-runtime audit` of its bundle.
+"""PGD by torchattacks on a bundle or its checkpoint, to compare with `rift-runtime audit` of the bundle.
 
-    .peers/bin/python tests/peers/torchattacks_pgd.py CHECKPOINT.safetensors \
+    .peers/bin/python tests/peers/torchattacks_pgd.py BUNDLE|CHECKPOINT.safetensors \
         --data ../shared/data/cifar10 --limit 500 [--audit audit.json] [--json P]
 
 Reads CIFAR-10 as the Parquet files of `uoft-cs/cifar10`, in the order of the file, so the images
@@ -17,23 +17,8 @@ import pyarrow.parquet
 import torch
 import torchattacks
 from PIL import Image
-from safetensors import safe_open
 
-import reference_networks
-
-
-def load_checkpoint(path):
-    """The network of a Rift checkpoint, built from what its header says."""
-    with safe_open(path, "pt") as file:
-        arch = json.loads(file.metadata()["rift"])["arch"]
-        state = {name: file.get_tensor(name) for name in file.keys()}
-    network = reference_networks.build(
-        arch["name"], arch["input"][1], arch["classes"], arch["mean"], arch["std"], arch.get("width")
-    )
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    assert not missing and not unexpected, (missing, unexpected)
-    return network.requires_grad_(False)
+from saved_networks import load_network
 
 
 def cifar10_test(folder, limit):
@@ -74,7 +59,7 @@ def compare(audit, clean, robust):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("network", type=Path, help="a bundle or a checkpoint")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--eps", type=float, default=8 / 255)
@@ -86,7 +71,7 @@ def main():
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
-    network = load_checkpoint(arguments.checkpoint)
+    network = load_network(arguments.network)
     images, labels = cifar10_test(arguments.data, arguments.limit)
     attack = torchattacks.PGD(network, arguments.eps, arguments.step, arguments.steps)
     parts = zip(images.split(arguments.batch), labels.split(arguments.batch))

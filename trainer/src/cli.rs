@@ -157,3 +157,21 @@ impl MachineArgs {
         Ok(device)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use rift_models::program::misnamed_variables;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        assert_eq!(misnamed_variables(&Cli::command()), [""; 0]);
+    }
+}

@@ -56,6 +56,10 @@ pub struct Quantize {
     /// which the most accuracy is won a byte.
     #[arg(long, value_name = "NAMES", env = "RIFT_KEEP_FLOAT")]
     pub keep_float: Option<Keep>,
+    /// Take the mean error of the logits on the calibration images off the last layer's bias.
+    #[arg(long, value_name = "BOOL", env = "RIFT_BIAS_CORRECTION", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub bias_correction: bool,
     /// The largest loss of clean or robust accuracy that is accepted, in percentage points.
     #[arg(long, value_name = "POINTS", env = "RIFT_MAX_DROP", default_value_t = 1.0,
           value_parser = points)]

@@ -54,6 +54,7 @@ fn request(settings: &Quantize) -> anyhow::Result<Request> {
             Some(Keep::Auto) => KeepFloat::Auto,
             Some(Keep::Named(names)) => KeepFloat::Named(names.iter().cloned().collect()),
         },
+        bias_correction: settings.bias_correction,
         attack: attack(settings)?,
         max_drop: settings.max_drop,
     })

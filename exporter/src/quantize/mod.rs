@@ -1,11 +1,12 @@
 //! Models on integers: a quarter of the size, several times the speed.
 //!
 //! The float model of a bundle is calibrated on training images ([`mod@calibrate`], [`range`]),
-//! written anew on integers ([`plan`], [`weights`], [`mod@rewrite`]) and held against itself on
-//! validation images, as they are and under attack, before anything is written. What loses more than
+//! written anew on integers ([`plan`], [`weights`], [`mod@rewrite`], [`mod@correct`]) and held against
+//! itself on validation images, as they are and under attack, before anything is written. What loses more than
 //! was accepted is refused.
 
 pub mod calibrate;
+pub mod correct;
 mod error;
 pub mod half;
 pub mod plan;
@@ -64,6 +65,8 @@ pub struct Request {
     pub last_float: bool,
     /// Which others do.
     pub keep_float: KeepFloat,
+    /// Whether the last bias makes up for the mean error of the logits.
+    pub bias_correction: bool,
     /// The attack.
     pub attack: AttackSpec,
     /// The largest loss of clean or robust accuracy that is accepted, in percentage points.
@@ -228,10 +231,25 @@ impl<'a> Work<'a> {
         match self.request.weights {
             WeightFormat::Int8 => {
                 let plan = Plan::new(&GraphIndex::new(model)?, float_layers);
-                rewrite(model, &plan, ranges, self.request.style)
+                let rounded = rewrite(model, &plan, ranges, self.request.style)?;
+                match self.corrected(&rounded)? {
+                    Some(model) => rewrite(&model, &plan, ranges, self.request.style),
+                    None => Ok(rounded),
+                }
             }
             WeightFormat::Fp16 => half::halve(model, float_layers),
         }
+    }
+
+    /// The float model that makes up for what `rounded` gets wrong on average, where that is wanted.
+    fn corrected(&self, rounded: &Model) -> Result<Option<Model>, QuantizeError> {
+        let Some(data) = self.calibration.as_ref().filter(|_| self.request.bias_correction) else {
+            return Ok(None);
+        };
+        let served = Classifier::from_bytes(&self.request.bundle, rounded.to_bytes())?;
+        let trial = Trial { data, spec: &self.request.attack, options: self.options };
+        let error = correct::mean_error(&trial.logits(&served)?, &trial.logits(&self.twin)?);
+        correct::correct(self.twin.model(), &error)
     }
 
     fn describe(

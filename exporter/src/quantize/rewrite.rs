@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ndarray::{Array1, Ix1, aview0};
 use rift_models::artifact::ActivationFormat;
 use rift_models::onnx::proto::{AttributeProto, NodeProto, TensorProto};
-use rift_models::onnx::{Attributes, GraphIndex, Model, attribute, tensor};
+use rift_models::onnx::{Attributes, GraphIndex, Model, Names, attribute, tensor};
 
 use super::QuantizeError;
 use super::plan::Plan;
@@ -71,7 +71,7 @@ struct Writer<'a, 'm> {
     style: Style,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
-    names: BTreeSet<String>,
+    names: Names,
     /// Quantised values, with the name under which they are read.
     read_as: BTreeMap<String, String>,
     zero_points: BTreeMap<i32, String>,
@@ -87,11 +87,9 @@ impl<'a, 'm> Writer<'a, 'm> {
         ranges: &'a BTreeMap<String, Range>,
         style: Style,
     ) -> Self {
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        for node in index.nodes() {
-            names.extend(node.input.iter().chain(&node.output).cloned());
-        }
-        names.extend(index.inputs().iter().map(|input| input.name().to_owned()));
+        let values = index.nodes().iter().flat_map(|node| node.input.iter().chain(&node.output));
+        let inputs = index.inputs().iter().map(|input| input.name().to_owned());
+        let names = values.cloned().chain(inputs).collect();
         Self {
             index,
             plan,
@@ -110,17 +108,6 @@ impl<'a, 'm> Writer<'a, 'm> {
     fn next(&mut self) -> usize {
         self.count += 1;
         self.count
-    }
-
-    /// A name that nothing has, like `stem` where that is taken.
-    fn fresh(&mut self, stem: &str) -> String {
-        let mut name = stem.to_owned();
-        let mut count = 0;
-        while !self.names.insert(name.clone()) {
-            count += 1;
-            name = format!("{stem}_{count}");
-        }
-        name
     }
 
     fn grid(&self, value: &str) -> Result<Option<Grid>, QuantizeError> {
@@ -153,7 +140,8 @@ impl<'a, 'm> Writer<'a, 'm> {
         let count = self.next();
         let scale = self.scale(&origin, grid.scale, count);
         let zero = self.zero_point(grid.zero_point);
-        let [integers, numbers] = ["q", "d"].map(|kind| self.fresh(&format!("{kind}{count}")));
+        let [integers, numbers] =
+            ["q", "d"].map(|kind| self.names.fresh(&format!("{kind}{count}")));
         let parameters = |first: &str| vec![first.to_owned(), scale.clone(), zero.clone()];
         self.push("QuantizeLinear", parameters(value), &integers, None);
         self.push("DequantizeLinear", parameters(&integers), &numbers, None);
@@ -196,15 +184,16 @@ impl<'a, 'm> Writer<'a, 'm> {
         let count = self.next();
         // A tensor that two layers share is stored for each: their inputs' scales differ.
         let is_taken = self.initializers.iter().any(|made| made.name() == name);
-        let stored = if is_taken { self.fresh(&format!("q{count}")) } else { name.to_owned() };
+        let stored =
+            if is_taken { self.names.fresh(&format!("q{count}")) } else { name.to_owned() };
         integers.name = Some(stored.clone());
         self.initializers.push(integers);
-        let [scale, numbers] = ["s", "d"].map(|kind| self.fresh(&format!("{kind}{count}")));
+        let [scale, numbers] = ["s", "d"].map(|kind| self.names.fresh(&format!("{kind}{count}")));
         self.initializers.push(tensor::store(&scale, scales));
         let mut input = vec![stored, scale];
         if is_matrix {
             // Without one, ONNX Runtime does not find the form that `QGemm` has.
-            let zeros = self.fresh(&format!("zeros{count}"));
+            let zeros = self.names.fresh(&format!("zeros{count}"));
             self.initializers.push(tensor::store(&zeros, &Array1::<i8>::zeros(scales.len())));
             input.push(zeros);
         }
@@ -216,7 +205,7 @@ impl<'a, 'm> Writer<'a, 'm> {
         if let Some(known) = self.scales.get(origin) {
             return known.clone();
         }
-        let name = self.fresh(&format!("s{count}"));
+        let name = self.names.fresh(&format!("s{count}"));
         self.initializers.push(tensor::store(&name, &aview0(&scale)));
         self.scales.insert(origin.to_owned(), name.clone());
         name
@@ -226,7 +215,7 @@ impl<'a, 'm> Writer<'a, 'm> {
         if let Some(known) = self.zero_points.get(&zero) {
             return known.clone();
         }
-        let name = self.fresh(&format!("z{zero}"));
+        let name = self.names.fresh(&format!("z{zero}"));
         self.initializers.push(match self.style.activations {
             ActivationFormat::U8 => tensor::store(&name, &aview0(&(zero as u8))),
             ActivationFormat::S8 => tensor::store(&name, &aview0(&(zero as i8))),

@@ -3,14 +3,15 @@
 //! Rounding to integers has no useful gradient. A quantised model is attacked along the gradients of
 //! its float twin, and every image is judged by the quantised model itself.
 
-use ndarray::{Array2, ArrayView1, ArrayView4, Axis};
+use ndarray::{Array2, ArrayView4};
 use rift_models::artifact::Accuracy;
 use rift_models::dataset::Dataset;
 use rift_models::threat::AttackSpec;
 use rift_runtime::attack::gradient::{Attacker, Graphs};
-use rift_runtime::attack::oracle::{Gradient, Oracle, OracleError, prediction};
+use rift_runtime::attack::oracle::{Gradient, Oracle, OracleError};
 use rift_runtime::attack::pgd::Pgd;
-use rift_runtime::attack::walk::{Carrier, Outcome, Queue, Samples};
+use rift_runtime::attack::samples::Classified;
+use rift_runtime::attack::walk::{Carrier, Outcome, Queue};
 use rift_runtime::autodiff::Head;
 use rift_runtime::session::{Classifier, SessionError, SessionOptions, Worker, spread};
 
@@ -84,12 +85,13 @@ impl Trial<'_> {
     /// If a model fails.
     pub fn run(&self, steered: Steered<'_>) -> Result<Verdicts, TrialError> {
         let logits = self.logits(steered.served)?;
-        let seen = Seen { data: self.data, logits: &logits };
-        let right =
-            |(row, logits): (usize, ArrayView1<f32>)| prediction(&logits) == self.data.labels[row];
-        let clean: Vec<bool> = logits.rows().into_iter().enumerate().map(right).collect();
-        let survivors: Vec<usize> = (0..clean.len()).filter(|row| clean[*row]).collect();
-        let outcomes = self.attack(steered, &seen, survivors)?;
+        let seen = Classified { data: self.data, first: 0, logits: &logits };
+        let right = seen.right();
+        let mut clean = vec![false; self.data.len()];
+        for row in &right {
+            clean[*row] = true;
+        }
+        let outcomes = self.attack(steered, &seen, right)?;
         let mut robust = clean.clone();
         for outcome in &outcomes {
             robust[outcome.index] = !outcome.broken;
@@ -100,7 +102,7 @@ impl Trial<'_> {
     fn attack(
         &self,
         steered: Steered<'_>,
-        seen: &Seen<'_>,
+        seen: &Classified<'_>,
         indices: Vec<usize>,
     ) -> Result<Vec<Outcome>, TrialError> {
         let batch = self.options.batch;
@@ -124,27 +126,6 @@ impl Trial<'_> {
         let mut outcomes = parts.concat();
         outcomes.sort_by_key(|outcome| outcome.index);
         Ok(outcomes)
-    }
-}
-
-struct Seen<'a> {
-    data: &'a Dataset,
-    logits: &'a Array2<f32>,
-}
-
-impl Samples for Seen<'_> {
-    fn copy(&self, index: usize, out: &mut [f32]) {
-        for (to, from) in out.iter_mut().zip(self.data.batch(index..index + 1)) {
-            *to = from;
-        }
-    }
-
-    fn label(&self, index: usize) -> usize {
-        self.data.labels[index]
-    }
-
-    fn logits(&self, index: usize) -> ArrayView1<'_, f32> {
-        self.logits.index_axis(Axis(0), index)
     }
 }
 

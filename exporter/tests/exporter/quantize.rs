@@ -138,6 +138,27 @@ fn weights_and_biases_are_what_the_format_says() {
 }
 
 #[test]
+fn no_class_gains_on_the_others_by_rounding() {
+    let run = with_data();
+    let images = images();
+    let logits = |bundle: &str| {
+        let classifier = Classifier::open(&run.path(bundle)).unwrap();
+        let options = SessionOptions { threads: 1, batch: 16 };
+        Pool::new(&classifier, &options, IMAGES).unwrap().logits(&images.view()).unwrap()
+    };
+    // The mean error of the logits over the images, of which half have calibrated.
+    let gain = |correction: &str| {
+        let flags = ["--bias-correction", correction, "--max-drop", "100"];
+        let done = quantize(&run, &flags);
+        assert_eq!(done.code, 0, "{done:?}");
+        (logits("small") - logits("bundle")).mean_axis(Axis(0)).unwrap()
+    };
+    let size = |error: Array1<f32>| error.iter().fold(0.0_f32, |most, e| most.max(e.abs()));
+    let [with, without] = ["true", "false"].map(|correction| size(gain(correction)));
+    assert!(with < without / 2.0, "{with} of {without}");
+}
+
+#[test]
 fn layers_stay_in_float_by_name_by_policy_and_by_search() {
     let run = with_data();
     let named = quantize(&run, &["--keep-float", "layer2.0.conv1, linear", "--max-drop", "100"]);

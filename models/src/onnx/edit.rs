@@ -1,6 +1,6 @@
 //! Writing graphs: nodes and initialisers appended under fresh names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ndarray::{ArrayRef, Dimension, aview0, aview1};
 
@@ -8,7 +8,7 @@ use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
 };
 use super::tensor::{self, Element};
-use super::{DataType, Dim, GraphError, GraphIndex, Model, OnnxError, TensorType};
+use super::{DataType, Dim, GraphError, GraphIndex, Model, Names, OnnxError, TensorType};
 
 /// A graph in the making, new or grown from a model.
 ///
@@ -18,9 +18,7 @@ use super::{DataType, Dim, GraphError, GraphIndex, Model, OnnxError, TensorType}
 pub struct GraphBuilder {
     proto: ModelProto,
     graph: GraphProto,
-    names: BTreeSet<String>,
-    /// How often each stem has been asked for, so that long chains of one operator stay cheap.
-    counts: BTreeMap<String, usize>,
+    names: Names,
 }
 
 impl GraphBuilder {
@@ -36,7 +34,7 @@ impl GraphBuilder {
             ..ModelProto::default()
         };
         let graph = GraphProto { name: Some(name.to_owned()), ..GraphProto::default() };
-        Self { proto, graph, names: BTreeSet::new(), counts: BTreeMap::new() }
+        Self { proto, graph, names: Names::default() }
     }
 
     /// Goes on where `model` ends.
@@ -46,26 +44,13 @@ impl GraphBuilder {
         let graph = proto.graph.take().unwrap_or_default();
         // Before version 4 of the format, initialisers had to be inputs as well.
         proto.ir_version = Some(proto.ir_version().max(ir_version(opset)));
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        names.extend(graph.input.iter().map(|i| i.name().to_owned()));
-        names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
-        for node in &graph.node {
-            names.insert(node.name().to_owned());
-            names.extend(node.output.iter().cloned());
-        }
-        Self { proto, graph, names, counts: BTreeMap::new() }
+        let names = Names::of(&graph);
+        Self { proto, graph, names }
     }
 
     /// A name that nothing has yet: `stem`, or `stem_1`, `stem_2` …
     pub fn fresh(&mut self, stem: &str) -> String {
-        let count = self.counts.entry(stem.to_owned()).or_insert(0);
-        loop {
-            let name = if *count == 0 { stem.to_owned() } else { format!("{stem}_{count}") };
-            *count += 1;
-            if !name.is_empty() && self.names.insert(name.clone()) {
-                return name;
-            }
-        }
+        self.names.fresh(stem)
     }
 
     /// Declares an input of exactly this name.
@@ -78,7 +63,7 @@ impl GraphBuilder {
         element: DataType,
         dims: &[Dim],
     ) -> Result<String, GraphError> {
-        if name.is_empty() || !self.names.insert(name.to_owned()) {
+        if !self.names.take(name) {
             return Err(GraphError::TwoProducers { value: name.to_owned() });
         }
         let declared = TensorType { element, dims: Some(dims.to_vec()) };
@@ -128,7 +113,7 @@ impl GraphBuilder {
         inputs: &[&str],
         attributes: Vec<AttributeProto>,
     ) -> Result<(), GraphError> {
-        if output.is_empty() || !self.names.insert(output.to_owned()) {
+        if !self.names.take(output) {
             return Err(GraphError::TwoProducers { value: output.to_owned() });
         }
         self.push(output, op, inputs, attributes, vec![output.to_owned()]);

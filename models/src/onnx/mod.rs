@@ -25,6 +25,7 @@ mod check;
 mod edit;
 mod graph;
 mod model;
+mod names;
 mod plain;
 #[allow(
     missing_docs,
@@ -42,6 +43,7 @@ pub use attribute::{AttributeError, Attributes};
 pub use edit::GraphBuilder;
 pub use graph::{GraphError, GraphIndex};
 pub use model::{MAX_BYTES, Model, OnnxError, decode};
+pub use names::Names;
 pub use plain::{OLDEST_OPSET, PLAIN_OPSET, plain};
 pub use proto::tensor_proto::DataType;
 pub use tensor::TensorError;

@@ -12,7 +12,7 @@ rift-trainer rift --checkpoint $run/train/at.safetensors --data $data --batch-no
     --search 0.001x10,0.01x10,0.03x5 --top 1 --threads 1 --out $run/rift
 [ -d $run/bundle ] || rift-exporter export --checkpoint $run/rift/rift.safetensors --out $run/bundle --name $name
 [ -d $run/int8/bundle ] || rift-exporter quantize $run/bundle --data $data --threads 1 --out $run/int8/bundle \
-    --name $name-int8
+    --name $name-int8 --bias-correction false
 audit="--data $data --limit 1000 --attack autoattack --corruptions all --threads 1 --no-timing"
 rift-runtime audit $run/bundle $audit --json $run/audit.json
 rift-runtime audit $run/int8/bundle --gradients-from $run/bundle $audit --json $run/int8/audit.json

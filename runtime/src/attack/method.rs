@@ -9,8 +9,9 @@ use super::apgd::Apgd;
 use super::fab::Fab;
 use super::oracle::{Oracle, OracleError};
 use super::pgd::{Pgd, PgdLoss};
+use super::samples::Samples;
 use super::square::Square;
-use super::walk::{Carrier, Outcome, Queue, Samples};
+use super::walk::{Carrier, Outcome, Queue};
 use super::{fab, pgd, square};
 use crate::autodiff::Head;
 

@@ -7,7 +7,8 @@ use super::apgd::Apgd;
 use super::method::{Method, Setting};
 use super::oracle::{Gradient, Oracle, OracleError, margin, prediction};
 use super::pgd::{Pgd, PgdLoss};
-use super::walk::{Attack, Carrier, Labelled, Outcome, Queue};
+use super::samples::Labelled;
+use super::walk::{Attack, Carrier, Outcome, Queue};
 use crate::autodiff::Head;
 
 const INPUT: [usize; 3] = [2, 3, 4];

@@ -13,22 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use ndarray::{Array4, ArrayView1, ArrayView4, Axis};
+use ndarray::{Array4, ArrayView1, Axis};
 use rift_models::threat::Norm;
 
 use super::ball::Ball;
 use super::oracle::{Oracle, OracleError, margin, prediction};
+use super::samples::Samples;
 use crate::autodiff::Head;
-
-/// The images under attack.
-pub trait Samples: Sync {
-    /// Writes the pixels of image `index`, C × H × W, to `out`.
-    fn copy(&self, index: usize, out: &mut [f32]);
-    /// The true class of image `index`.
-    fn label(&self, index: usize) -> usize;
-    /// The logits of image `index` as it is.
-    fn logits(&self, index: usize) -> ArrayView1<'_, f32>;
-}
 
 /// An image to be attacked.
 #[derive(Clone, Debug)]
@@ -396,32 +387,4 @@ fn ranked(logits: &ArrayView1<f32>, label: usize) -> Vec<usize> {
 fn is_clearly_right(logits: &ArrayView1<f32>, label: usize, doubt: f32) -> bool {
     let size = logits.iter().fold(1.0, |size: f32, logit| size.max(logit.abs()));
     margin(logits, label) > doubt * size
-}
-
-/// Images held in memory, with their labels and logits.
-#[derive(Clone, Copy, Debug)]
-pub struct Labelled<'a> {
-    /// The images, N × C × H × W.
-    pub images: ArrayView4<'a, f32>,
-    /// The true classes.
-    pub labels: &'a [usize],
-    /// The logits of the images as they are, N × classes.
-    pub logits: ndarray::ArrayView2<'a, f32>,
-}
-
-impl Samples for Labelled<'_> {
-    fn copy(&self, index: usize, out: &mut [f32]) {
-        let image = self.images.index_axis(Axis(0), index);
-        for (to, from) in out.iter_mut().zip(image) {
-            *to = *from;
-        }
-    }
-
-    fn label(&self, index: usize) -> usize {
-        self.labels[index]
-    }
-
-    fn logits(&self, index: usize) -> ArrayView1<'_, f32> {
-        self.logits.row(index)
-    }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use ndarray::{Array2, ArrayView1, Axis};
+use ndarray::{Array2, Axis};
 use rift_models::artifact::Accuracy;
 use rift_models::dataset::Dataset;
 use rift_models::threat::Epsilon;
@@ -17,7 +17,8 @@ use super::watch::{Step, Watch};
 use super::{AuditError, Keep, Plan};
 use crate::attack::method::{Method, Setting};
 use crate::attack::oracle::{Oracle, prediction};
-use crate::attack::walk::{Carrier, Outcome, Queue, Samples};
+use crate::attack::samples::Classified;
+use crate::attack::walk::{Carrier, Outcome, Queue};
 use crate::session::spread;
 
 /// What became of one image that is classified correctly as it is.
@@ -86,38 +87,6 @@ pub struct Ballot {
     pub seconds: f64,
 }
 
-/// Images of a data set that have been classified as they are.
-pub(super) struct Seen<'a> {
-    pub(super) data: &'a Dataset,
-    pub(super) first: usize,
-    pub(super) logits: &'a Array2<f32>,
-}
-
-impl Samples for Seen<'_> {
-    fn copy(&self, index: usize, out: &mut [f32]) {
-        for (to, from) in out.iter_mut().zip(self.data.batch(index..index + 1)) {
-            *to = from;
-        }
-    }
-
-    fn label(&self, index: usize) -> usize {
-        self.data.labels[index]
-    }
-
-    fn logits(&self, index: usize) -> ArrayView1<'_, f32> {
-        self.logits.row(index - self.first)
-    }
-}
-
-impl Seen<'_> {
-    /// Those that are classified correctly.
-    pub(super) fn right(&self) -> Vec<usize> {
-        let rows = self.logits.rows().into_iter().enumerate();
-        let rows = rows.map(|(row, logits)| (self.first + row, prediction(&logits)));
-        rows.filter(|(index, class)| *class == self.data.labels[*index]).map(|(i, _)| i).collect()
-    }
-}
-
 /// Checks what can be trusted, classifies all images, then attacks what is classified correctly.
 ///
 /// Where the checks find that gradients cannot be followed, the black-box attack goes over what is
@@ -142,7 +111,7 @@ pub fn measure<O: Oracle + Send>(
     }
     let logits = classify(oracles, data, plan.rows.clone(), (plan.batch, watch))?;
     let predictions: Vec<usize> = logits.rows().into_iter().map(|row| prediction(&row)).collect();
-    let seen = Seen { data, first: plan.rows.start, logits: &logits };
+    let seen = Classified { data, first: plan.rows.start, logits: &logits };
     let survivors = seen.right();
     let clean = Accuracy::new(survivors.len(), plan.rows.len());
     let mut siege = Siege {
@@ -188,7 +157,7 @@ fn findings<O: Oracle + Send>(
 
 /// The attacks so far.
 struct Siege<'a> {
-    seen: &'a Seen<'a>,
+    seen: &'a Classified<'a>,
     plan: &'a Plan,
     pace: Pace,
     fates: Vec<Fate>,
@@ -333,7 +302,7 @@ impl Assault<'_> {
     pub(super) fn run<O: Oracle + Send>(
         &self,
         oracles: &mut [O],
-        seen: &Seen<'_>,
+        seen: &Classified<'_>,
         indices: &[usize],
         (told, watch): (&(dyn Fn(&Outcome) + Sync), &Watch<'_>),
     ) -> Result<Vec<Outcome>, AuditError> {

@@ -8,12 +8,13 @@ use rift_models::dataset::Dataset;
 use rift_models::threat::{Epsilon, Norm};
 use serde::{Deserialize, Serialize};
 
-use super::runner::{Assault, Seen, classify};
+use super::runner::{Assault, classify};
 use super::watch::Watch;
 use super::{AuditError, Keep, Plan};
 use crate::attack::method::Method;
 use crate::attack::oracle::{Oracle, margin};
 use crate::attack::pgd::PgdLoss;
+use crate::attack::samples::Classified;
 use crate::attack::walk::Outcome;
 
 /// Images that are looked at, among so many of the data.
@@ -135,7 +136,7 @@ pub(super) fn look<O: Oracle + Send>(
         by_batch: if random > 0 { 0 } else { apart(&logits, &alone, few) },
         gradient: None,
     };
-    let seen = Seen { data, first: 0, logits: &logits };
+    let seen = Classified { data, first: 0, logits: &logits };
     let mut right = seen.right();
     right.truncate(LOOKED_AT);
     if plan.needs_gradient() && !right.is_empty() {
@@ -157,7 +158,7 @@ fn apart(a: &Array2<f32>, b: &Array2<f32>, n: usize) -> usize {
 }
 
 struct Look<'a> {
-    seen: &'a Seen<'a>,
+    seen: &'a Classified<'a>,
     plan: &'a Plan,
     right: &'a [usize],
     watch: &'a Watch<'a>,
@@ -181,7 +182,7 @@ impl Look<'_> {
         let eps = &self.plan.eps[self.plan.eps.len() - 1];
         let far = far(self.plan.norm, self.seen.data.input().iter().product());
         let pgd = |eps: &Epsilon, steps: usize| Method::Pgd {
-            step: quarter(eps),
+            step: eps.quarter(),
             steps,
             restarts: 1,
             loss: PgdLoss::Ce,
@@ -256,9 +257,4 @@ fn far(norm: Norm, values: usize) -> Epsilon {
     };
     // What is written for a finite float is a length.
     length.to_string().parse().unwrap_or_else(|_| unreachable!())
-}
-
-/// A quarter of a length.
-fn quarter(eps: &Epsilon) -> Epsilon {
-    (eps.value() / 4.0).to_string().parse().unwrap_or_else(|_| unreachable!())
 }

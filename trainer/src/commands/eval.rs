@@ -14,7 +14,7 @@ use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use serde::Serialize;
 
 use super::corruptions::CorruptionArgs;
-use crate::attack::quarter;
+use super::source::ball;
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::data::ImageSet;
 use crate::network::{Network, Precision, to_array};
@@ -104,17 +104,8 @@ impl AttackArgs {
         if self.attack == AttackName::None {
             return Ok(None);
         }
-        let default = threat.cloned().unwrap_or_else(AttackSpec::paper);
-        let norm = self.norm.unwrap_or(default.norm);
-        let eps = match &self.eps {
-            Some(eps) => eps.clone(),
-            None if norm == default.norm => default.eps,
-            None => anyhow::bail!("`--norm {norm}` needs a radius, such as `--eps 0.5`"),
-        };
-        let step = match &self.step {
-            Some(step) => step.clone(),
-            None => quarter(&eps)?,
-        };
+        let (norm, eps) = ball(threat, self.norm, self.eps.as_ref())?;
+        let step = self.step.clone().unwrap_or_else(|| eps.quarter());
         let spec = AttackSpec {
             norm,
             eps,

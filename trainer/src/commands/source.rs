@@ -116,17 +116,8 @@ pub(super) struct ThreatArgs {
 impl ThreatArgs {
     /// The attack on images of the checkpoint's size.
     pub(super) fn spec(&self, meta: &CheckpointMeta, seed: u64) -> anyhow::Result<AttackSpec> {
-        let own = meta.threat.clone().unwrap_or_else(AttackSpec::paper);
-        let norm = self.norm.unwrap_or(own.norm);
-        let eps = match &self.eps {
-            Some(eps) => eps.clone(),
-            None if norm == own.norm => own.eps,
-            None => anyhow::bail!("`--norm {norm}` needs a radius, such as `--eps 0.5`"),
-        };
-        let step = match &self.step {
-            Some(step) => step.clone(),
-            None => quarter(&eps)?,
-        };
+        let (norm, eps) = ball(meta.threat.as_ref(), self.norm, self.eps.as_ref())?;
+        let step = self.step.clone().unwrap_or_else(|| eps.quarter());
         let steps = self.steps;
         let spec = AttackSpec { norm, eps, step, steps, seed, ..AttackSpec::paper() };
         spec.validate(meta.arch.input.iter().product()).context("no attack can be made of that")?;
@@ -134,25 +125,20 @@ impl ThreatArgs {
     }
 }
 
-/// A quarter of a radius, in its own notation: `8/255` gives `2/255`.
-fn quarter(eps: &Epsilon) -> anyhow::Result<Epsilon> {
-    let text = eps.to_string();
-    let quarter = |number: &str| Ok::<_, anyhow::Error>(number.trim().parse::<f64>()? / 4.0);
-    Ok(match text.split_once('/') {
-        Some((above, below)) => format!("{}/{below}", quarter(above)?),
-        None => quarter(&text)?.to_string(),
-    }
-    .parse()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_step_is_a_quarter_of_the_radius() {
-        for (eps, step) in [("8/255", "2/255"), ("0.5", "0.125"), ("3/255", "0.75/255")] {
-            assert_eq!(quarter(&eps.parse().unwrap()).unwrap().to_string(), step);
-        }
+/// Norm and radius: those that are asked for, else `own`, else the paper's.
+///
+/// # Errors
+/// If only a norm is asked for, and another one: radii of different norms have nothing in common.
+pub(super) fn ball(
+    own: Option<&AttackSpec>,
+    norm: Option<Norm>,
+    eps: Option<&Epsilon>,
+) -> anyhow::Result<(Norm, Epsilon)> {
+    let own = own.cloned().unwrap_or_else(AttackSpec::paper);
+    let norm = norm.unwrap_or(own.norm);
+    match eps {
+        Some(eps) => Ok((norm, eps.clone())),
+        None if norm == own.norm => Ok((norm, own.eps)),
+        None => anyhow::bail!("`--norm {norm}` needs a radius, such as `--eps 0.5`"),
     }
 }

@@ -6,7 +6,6 @@ use rift_models::threat::Epsilon;
 use toml::{Table, Value};
 
 use super::{ConfigError, Preset, SettingFlags, Settings, one_line, takes};
-use crate::attack::{five_quarters, quarter};
 use crate::objective::Method;
 
 impl Settings {
@@ -114,8 +113,8 @@ fn usual(table: &mut Table, method: Method) {
         Method::Standard | Method::At => {}
     }
     set("steps", 10.into());
-    let length = if method == Method::FastAt { five_quarters } else { quarter };
-    if let Some(Ok(step)) = eps.as_ref().map(length) {
+    let length = if method == Method::FastAt { 1.25 } else { 0.25 };
+    if let Some(Ok(step)) = eps.as_ref().map(|eps| eps.times(length)) {
         set("step", String::from(step).into());
     }
     if awp {

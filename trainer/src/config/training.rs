@@ -3,7 +3,7 @@
 use rift_models::threat::AttackSpec;
 
 use super::Settings;
-use crate::attack::{Aim, CraftMode, Crafting, InnerLoss, Start, quarter};
+use crate::attack::{Aim, CraftMode, Crafting, InnerLoss, Start};
 use crate::objective::{Method, Objective};
 use crate::optim::{Schedule, SgdSettings};
 use crate::stage::{AverageSettings, AwpSettings, OnOverfitting, ProbeSettings, StepSettings};
@@ -26,8 +26,7 @@ impl Settings {
     /// The attack that judges an epoch; its step is a quarter of the radius, whatever the
     /// training's is.
     pub fn validation_attack(&self) -> AttackSpec {
-        let step = quarter(&self.eps).unwrap_or_else(|_| self.step.clone());
-        AttackSpec { step, steps: self.validation_steps, ..self.attack() }
+        AttackSpec { step: self.eps.quarter(), steps: self.validation_steps, ..self.attack() }
     }
 
     /// How the training finds its images.

@@ -1,16 +1,14 @@
 //! A graph that is written anew, node by node.
 
-use std::collections::BTreeSet;
-
 use ndarray::{arr0, aview1};
 
 use crate::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
-use crate::onnx::{OnnxError, attribute, tensor};
+use crate::onnx::{Names, OnnxError, attribute, tensor};
 
 /// The nodes that have been written, and names that nothing has.
 pub(super) struct Rewrite<'g> {
     graph: &'g mut GraphProto,
-    names: BTreeSet<String>,
+    names: Names,
 }
 
 impl<'g> Rewrite<'g> {
@@ -19,14 +17,8 @@ impl<'g> Rewrite<'g> {
         graph: &'g mut GraphProto,
         mut write: impl FnMut(&mut Rewrite<'_>, NodeProto) -> Result<(), OnnxError>,
     ) -> Result<(), OnnxError> {
+        let names = Names::of(graph);
         let nodes = std::mem::take(&mut graph.node);
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        names.extend(graph.input.iter().map(|i| i.name().to_owned()));
-        names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
-        for node in &nodes {
-            names.insert(node.name().to_owned());
-            names.extend(node.output.iter().cloned());
-        }
         let mut rewrite = Rewrite { graph, names };
         nodes.into_iter().try_for_each(|node| write(&mut rewrite, node))
     }
@@ -44,7 +36,8 @@ impl<'g> Rewrite<'g> {
         inputs: &[&str],
         attributes: Vec<AttributeProto>,
     ) -> String {
-        let output = self.fresh(&format!("{}_{}", attribute::node_label(node), op.to_lowercase()));
+        let output =
+            self.names.fresh(&format!("{}_{}", attribute::node_label(node), op.to_lowercase()));
         self.push(NodeProto {
             op_type: Some(op.to_owned()),
             name: Some(output.clone()),
@@ -72,19 +65,9 @@ impl<'g> Rewrite<'g> {
     }
 
     fn store(&mut self, mut tensor: TensorProto) -> String {
-        let name = self.fresh(tensor.name());
+        let name = self.names.fresh(tensor.name());
         tensor.name = Some(name.clone());
         self.graph.initializer.push(tensor);
-        name
-    }
-
-    fn fresh(&mut self, stem: &str) -> String {
-        let mut name = stem.to_owned();
-        let mut count = 0;
-        while !self.names.insert(name.clone()) {
-            count += 1;
-            name = format!("{stem}_{count}");
-        }
         name
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use rift_models::artifact::AuditReport;
+use rift_models::markup::escape;
 
 use super::super::rules::{self, GATE, RULES, Weight};
 use super::Threshold;
@@ -84,21 +85,4 @@ fn failure(says: &str, text: &str) -> String {
 
 fn output(text: &str) -> String {
     format!("<system-out>{}</system-out>", escape(text))
-}
-
-/// Text that cannot be taken for markup; characters that XML 1.0 has no place for become spaces.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' | '\t' => escaped.push(letter),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push(' '),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
 }

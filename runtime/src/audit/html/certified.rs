@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use rift_models::artifact::{AuditReport, Certificate};
+use rift_models::markup::escape;
 
-use super::text::escape;
 use super::{bars, range};
 
 /// The certified accuracy over the radius as a table, with the attacks' figure where there is one.

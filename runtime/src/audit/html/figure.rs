@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use rift_models::artifact::{Accuracy, AuditReport};
+use rift_models::markup::escape;
 
 use super::bars;
-use super::text::escape;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;

@@ -3,18 +3,19 @@
 mod certified;
 mod exhibit;
 mod figure;
-mod text;
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rift_models::artifact::{
     Accuracy, AuditReport, CorruptionAverage, CorruptionReport, CorruptionResult, Interval,
     SampleResult,
 };
 use rift_models::corruption::Severity;
+use rift_models::markup::escape;
 
 pub use exhibit::{Exhibit, exhibits};
-use text::escape;
 
 use super::report::describe;
 
@@ -258,7 +259,7 @@ fn gallery(report: &AuditReport, around: &Surroundings) -> String {
             continue;
         };
         let picture = |png: &[u8], alt: &str| {
-            format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{}\">", text::base64(png))
+            format!("<img alt=\"{alt}\" src=\"data:image/png;base64,{}\">", STANDARD.encode(png))
         };
         let _ = write!(
             text,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use rift_models::threat::{AttackSpec, Epsilon, EpsilonError, Norm};
+use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use rift_runtime::attack::method::{Method, QUERIES};
 use rift_runtime::attack::pgd::PgdLoss;
 
@@ -168,7 +168,7 @@ impl ThreatArgs {
 
     fn pgd(&self, eps: &[Epsilon], restarts: usize) -> anyhow::Result<Method> {
         let largest = eps.last().context("no eps")?;
-        let step = self.step.clone().map_or_else(|| quarter(largest), Ok)?;
+        let step = self.step.clone().unwrap_or_else(|| largest.quarter());
         let loss = match self.loss.unwrap_or_default() {
             Loss::Ce => PgdLoss::Ce,
             Loss::Margin => PgdLoss::Margin,
@@ -209,31 +209,9 @@ impl ThreatArgs {
     }
 }
 
-/// A quarter of a length, written as a fraction where the length is.
-pub(super) fn quarter(eps: &Epsilon) -> Result<Epsilon, EpsilonError> {
-    let text = eps.to_string();
-    let parts =
-        text.split_once('/').map(|(n, d)| (n.trim().parse::<u32>(), d.trim().parse::<u32>()));
-    match parts {
-        Some((Ok(n), Ok(d))) if n % 4 == 0 => Epsilon::ratio(n / 4, d),
-        Some((Ok(n), Ok(d))) if d <= u32::MAX / 4 => Epsilon::ratio(n, d * 4),
-        _ => (eps.value() / 4.0).to_string().parse(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_step_is_a_quarter_of_eps_as_it_is_written() {
-        for (eps, step) in [("8/255", "2/255"), ("1/255", "1/1020"), ("0.5", "0.125")] {
-            let eps: Epsilon = eps.parse().unwrap();
-            let quarter = quarter(&eps).unwrap();
-            assert_eq!(quarter.to_string(), step);
-            assert_eq!(quarter.value(), eps.value() / 4.0);
-        }
-    }
 
     #[test]
     fn what_is_not_given_follows_the_bundle() {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use rift_models::markup::escape;
+
 /// How wide a character of the figure's font is, about: there is no way to measure it here.
 pub(super) const CHARACTER: f64 = 6.6;
 
@@ -55,10 +57,6 @@ pub(super) struct Drawing(String);
 fn number(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 impl Drawing {

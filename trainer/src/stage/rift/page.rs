@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use rift_models::artifact::{
     Accuracy, CorruptionAverage, CorruptionComparison, CorruptionResult, Interval, PairedTest,
 };
+use rift_models::markup::escape;
 use serde_json::Value;
 
 use super::figure::{bars, curve};
@@ -120,11 +121,6 @@ fn wrap(title: &str, body: &str) -> String {
 fn section(body: &mut String, title: &str, content: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(body, "<section><h2>{title}</h2>{content}</section>");
-}
-
-/// Text that cannot be taken for markup.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn accuracy(accuracy: &Accuracy) -> String {
