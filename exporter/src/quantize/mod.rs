@@ -18,6 +18,7 @@ pub mod weights;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ndarray::Array2;
 use rift_models::artifact::{Bundle, Calibration, Digest, Pair, Quantization, WeightFormat};
 use rift_models::dataset::{Dataset, Request as DataRequest, Split};
 use rift_models::onnx::{GraphIndex, Model};
@@ -113,6 +114,8 @@ struct Work<'a> {
     bundle: Bundle,
     graphs: Graphs,
     calibration: Option<Dataset>,
+    /// The float model's logits of the calibration images, where they are to be kept on average.
+    expected: Option<Array2<f32>>,
     exam: Dataset,
 }
 
@@ -144,13 +147,21 @@ impl<'a> Work<'a> {
         };
         let exam = images(&twin, &request.data, (Split::Validation, request.images, "--images"))?;
         let graphs = Graphs::build(&twin, [HEAD])?;
-        Ok(Self { request, options, twin, bundle, graphs, calibration, exam })
+        let mut work =
+            Self { request, options, twin, bundle, graphs, calibration, expected: None, exam };
+        if let Some(data) = work.calibration.as_ref().filter(|_| request.bias_correction) {
+            work.expected = Some(work.trial(data).logits(&work.twin)?);
+        }
+        Ok(work)
     }
 
     fn try_out(&self, served: &Classifier) -> Result<Verdicts, QuantizeError> {
-        let trial = Trial { data: &self.exam, spec: &self.request.attack, options: self.options };
         let steered = Steered { served, twin: &self.twin, graphs: &self.graphs };
-        Ok(trial.run(steered)?)
+        Ok(self.trial(&self.exam).run(steered)?)
+    }
+
+    fn trial<'t>(&'t self, data: &'t Dataset) -> Trial<'t> {
+        Trial { data, spec: &self.request.attack, options: self.options }
     }
 
     /// The ranges of all values that any plan needs; none where activations stay float.
@@ -211,8 +222,7 @@ impl<'a> Work<'a> {
         let exam = Exam::new(&self.twin, images, float, self.options)?;
         let search = Search {
             model: self.twin.model(),
-            ranges,
-            style: self.request.style,
+            write: &|float_layers| self.model(ranges, float_layers),
             options: self.options,
             exam: &exam,
             // The attack on the final file is a little stronger than the images that the float model
@@ -243,12 +253,11 @@ impl<'a> Work<'a> {
 
     /// The float model that makes up for what `rounded` gets wrong on average, where that is wanted.
     fn corrected(&self, rounded: &Model) -> Result<Option<Model>, QuantizeError> {
-        let Some(data) = self.calibration.as_ref().filter(|_| self.request.bias_correction) else {
+        let (Some(data), Some(expected)) = (&self.calibration, &self.expected) else {
             return Ok(None);
         };
         let served = Classifier::from_bytes(&self.request.bundle, rounded.to_bytes())?;
-        let trial = Trial { data, spec: &self.request.attack, options: self.options };
-        let error = correct::mean_error(&trial.logits(&served)?, &trial.logits(&self.twin)?);
+        let error = correct::mean_error(&self.trial(data).logits(&served)?, expected);
         correct::correct(self.twin.model(), &error)
     }
 

@@ -6,7 +6,7 @@
 //! logits' error, divided by the bytes that it costs. Layers are then put back in that order, and
 //! measured again each time, until the loss is small enough.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ndarray::{Array2, Array4, Axis};
@@ -16,9 +16,7 @@ use rift_runtime::attack::oracle::prediction;
 use rift_runtime::session::{Classifier, Pool, SessionError, SessionOptions};
 
 use super::QuantizeError;
-use super::plan::{Layer, Plan, layers};
-use super::range::Range;
-use super::rewrite::{Style, rewrite};
+use super::plan::{Layer, layers};
 use crate::verify::robustness::Verdicts;
 
 /// A byte a weight becomes four.
@@ -27,8 +25,8 @@ const EXTRA_BYTES: usize = 3;
 /// What the search is about.
 pub(super) struct Search<'a> {
     pub(super) model: &'a Model,
-    pub(super) ranges: &'a BTreeMap<String, Range>,
-    pub(super) style: Style,
+    /// Writes the model with these layers in float, as it would be served.
+    pub(super) write: &'a dyn Fn(&BTreeSet<String>) -> Result<Model, QuantizeError>,
     pub(super) options: &'a SessionOptions,
     /// Images with their labels, first as they are, then as the attack left them.
     pub(super) exam: &'a Exam,
@@ -101,19 +99,20 @@ impl Mark {
 impl Search<'_> {
     /// The layers to keep in float, `fixed` among them.
     pub(super) fn run(&self, fixed: &BTreeSet<String>) -> Result<BTreeSet<String>, QuantizeError> {
-        let index = GraphIndex::new(self.model)?;
         let float = self.exam.mark(&self.exam.logits);
-        let start = self.candidate(&index, fixed)?;
+        let start = self.candidate(fixed)?;
         let mut best = (start.drop(&float), fixed.clone());
         if best.0 <= self.target {
             return Ok(best.1);
         }
-        let candidates = layers(&index).into_iter().filter(|layer| !fixed.contains(&layer.name));
+        let candidates = layers(&GraphIndex::new(self.model)?)
+            .into_iter()
+            .filter(|layer| !fixed.contains(&layer.name));
         let mut ranked: Vec<(f64, f64, Layer)> = Vec::new();
         for layer in candidates {
             let mut names = fixed.clone();
             names.insert(layer.name.clone());
-            let mark = self.candidate(&index, &names)?;
+            let mark = self.candidate(&names)?;
             let bytes = (layer.weights * EXTRA_BYTES) as f64;
             let won = (mark.percent() - start.percent()) / bytes;
             ranked.push((won, (start.error - mark.error) / bytes, layer));
@@ -125,7 +124,7 @@ impl Search<'_> {
         for (won, _, layer) in ranked {
             tracing::info!("`{}` in float wins {:.3} points a kilobyte", layer.name, won * 1e3);
             names.insert(layer.name);
-            let drop = self.candidate(&index, &names)?.drop(&float);
+            let drop = self.candidate(&names)?.drop(&float);
             if drop < best.0 {
                 best = (drop, names.clone());
             }
@@ -136,13 +135,8 @@ impl Search<'_> {
         Ok(best.1)
     }
 
-    fn candidate(
-        &self,
-        index: &GraphIndex<'_>,
-        float_layers: &BTreeSet<String>,
-    ) -> Result<Mark, QuantizeError> {
-        let plan = Plan::new(index, float_layers);
-        let model = rewrite(self.model, &plan, self.ranges, self.style)?;
+    fn candidate(&self, float_layers: &BTreeSet<String>) -> Result<Mark, QuantizeError> {
+        let model = (self.write)(float_layers)?;
         let classifier = Classifier::from_bytes(Path::new("candidate"), model.to_bytes())?;
         let mut pool = Pool::new(&classifier, self.options, self.exam.labels.len())?;
         let [clean, attacked] = &self.exam.images;
