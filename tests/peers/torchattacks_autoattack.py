@@ -2,13 +2,15 @@
 
     .peers/bin/python tests/peers/torchattacks_autoattack.py BUNDLE|CHECKPOINT \
         --data ../shared/data/cifar10 --limit 1000 --audit audit.json [--keep FOLDER] \
-        [--attack autoattack] [--queries 5000] [--original ../auto-attack] [--threads 1] [--json P]
+        [--attack autoattack] [--steps 100] [--queries 5000] [--original ../auto-attack] \
+        [--threads 1] [--json P]
 
 The audit is one of the bundle with the same `--attack`, of the same first test images; norm and eps are
 taken from it. The peer attacks the images that are classified correctly by `apgd-ce`, `apgd-t`,
-`fab-t` or `square` alone, or by all four one after the other as AutoAttack does, each stage those that the
-ones before have left. It is torchattacks, or with `--original` a checkout of
-https://github.com/fra31/auto-attack. Prints what survives each stage with both, and how many images they
+`fab-t` or `square` alone, or by all four one after the other as AutoAttack does (`fast`: the first two), each
+stage those that the ones before have left. It is torchattacks, or with `--original` a checkout of
+https://github.com/fra31/auto-attack. What torchattacks calls the standard version takes 10 iterations where
+the authors' takes 100; here both take `--steps`. Prints what survives each stage with both, and how many images they
 judge differently. `--keep` keeps the verdicts of every batch: started again, it goes on from there.
 """
 
@@ -26,20 +28,23 @@ from saved_networks import load_network
 from torchattacks_pgd import cifar10_test, judge
 
 STAGES = ["apgd-ce", "apgd-t", "fab-t", "square"]
+COMPOSITIONS = {"autoattack": STAGES, "fast": STAGES[:2]}
 
 
-def by_torchattacks(network, norm, eps, classes, queries):
+def by_torchattacks(network, norm, eps, classes, steps, queries):
     """The stages as torchattacks puts them together, by name."""
     whole = torchattacks.AutoAttack(
         network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, version="standard",
         n_classes=classes,
     )
     stages = dict(zip(STAGES, whole._autoattack.attacks, strict=True))
+    for name in STAGES[:3]:
+        stages[name].steps = steps
     stages["square"].n_queries = queries
     return stages
 
 
-def by_authors(network, norm, eps, folder, queries):
+def by_authors(network, norm, eps, folder, steps, queries):
     """The stages of the authors' program, by name."""
     sys.path.insert(0, str(folder))
     from autoattack import AutoAttack
@@ -50,6 +55,7 @@ def by_authors(network, norm, eps, folder, queries):
             version="standard", verbose=False,
         )
         whole.attacks_to_run = [name]
+        whole.apgd.n_iter = whole.apgd_targeted.n_iter = whole.fab.n_iter = steps
         whole.square.n_queries = queries
         return lambda images, labels: whole.run_standard_evaluation(images, labels, bs=len(images))
 
@@ -132,10 +138,11 @@ def main():
     parser.add_argument("--audit", type=Path, help="of the bundle; without it the peer attacks alone")
     parser.add_argument("--norm", choices=["linf", "l2"], default="linf")
     parser.add_argument("--eps", default="8/255")
-    parser.add_argument("--attack", choices=[*STAGES, "autoattack"], default="autoattack")
+    parser.add_argument("--attack", choices=[*STAGES, *COMPOSITIONS], default="autoattack")
     parser.add_argument("--limit", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=100, help="of APGD and FAB")
     parser.add_argument("--queries", type=int, default=5000, help="of square")
     parser.add_argument("--original", type=Path, help="a checkout of the authors' program")
     parser.add_argument("--keep", type=Path)
@@ -150,11 +157,11 @@ def main():
     images, labels = cifar10_test(arguments.data, arguments.limit)
     eps = float(Fraction(arguments.eps))
     if arguments.original:
-        stages = by_authors(network, arguments.norm, eps, arguments.original, arguments.queries)
+        stages = by_authors(network, arguments.norm, eps, arguments.original, arguments.steps, arguments.queries)
     else:
         classes = network(images[:1]).shape[1]
-        stages = by_torchattacks(network, arguments.norm, eps, classes, arguments.queries)
-    names = STAGES if arguments.attack == "autoattack" else [arguments.attack]
+        stages = by_torchattacks(network, arguments.norm, eps, classes, arguments.steps, arguments.queries)
+    names = COMPOSITIONS.get(arguments.attack, [arguments.attack])
     stages = {name: stages[name] for name in names}
     results = list(attack_all(network, stages, images, labels, arguments))
     figures = report(audit, results, names) if audit else alone(results, names)
