@@ -258,12 +258,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_command_line_is_consistent_and_every_flag_has_a_variable() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_flag_has_a_variable() {
         assert_eq!(misnamed_variables(&Cli::command()), [""; 0]);
     }
 }
