@@ -10,7 +10,9 @@ use rift_models::program;
 use rift_runtime::session::ahead::Reach;
 
 pub use evidence::{Attest, Keygen, Sign, VerifySignature};
-pub use quantize::{Activations, Calibration, Keep, Placement, Quantize, Weights};
+pub use quantize::{
+    Activations, CALIBRATION_IMAGES, Calibration, Keep, PERCENTILE, Placement, Quantize, Weights,
+};
 
 use crate::verify::parity::TOLERANCE;
 
@@ -168,9 +170,22 @@ pub struct Deploy {
     /// Triton: how long an image may wait for others, in microseconds.
     #[arg(long, value_name = "MICROSECONDS", env = "RIFT_QUEUE_DELAY", default_value_t = 1000)]
     pub queue_delay: u64,
-    /// KServe: from where the cluster fetches the bundle (for Triton, the model repository).
-    #[arg(long, value_name = "URI", env = "RIFT_STORAGE_URI", default_value = "pvc://models")]
+    /// KServe: from where the cluster fetches the bundle, for `rift-runtime`.
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "RIFT_STORAGE_URI",
+        default_value = "pvc://models/bundle"
+    )]
     pub storage_uri: String,
+    /// KServe: from where the cluster fetches the model repository, for Triton.
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "RIFT_REPOSITORY_URI",
+        default_value = "pvc://models/triton"
+    )]
+    pub repository_uri: String,
     /// KServe: the container image that runs `rift-runtime`.
     #[arg(long, value_name = "IMAGE", env = "RIFT_IMAGE", default_value = concat!("rift-runtime:", env!("CARGO_PKG_VERSION")))]
     pub image: String,

@@ -60,6 +60,13 @@ pub(super) fn bom(card: &Card, digest: &Digest) -> Value {
     })
 }
 
+/// What a bill says the SHA-256 of the card is, in hexadecimal.
+pub fn digest_of_card(bill: &Value) -> Option<&str> {
+    let components = bill["components"].as_array()?;
+    let card = components.iter().find(|component| component["bom-ref"] == "card")?;
+    card["hashes"][0]["content"].as_str()
+}
+
 fn component(kind: &str, name: &str, digest: &Digest) -> Value {
     let hashes = json!([{ "alg": "SHA-256", "content": digest.hex() }]);
     json!({ "type": kind, "name": name, "hashes": hashes })

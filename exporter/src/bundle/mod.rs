@@ -183,7 +183,7 @@ pub fn export(request: &Request, engine: &Engine) -> Result<Exported, ExportErro
         lineage,
     };
     card.lineage.parents.insert("probe".to_owned(), probe_digest);
-    finish(staged, &mut card, (&model, request.optimize))?;
+    finish(staged, &mut card, (&model, request.optimize), engine)?;
     Ok(Exported { card, bytes: bytes.len(), nodes, folded })
 }
 
@@ -193,10 +193,14 @@ fn finish(
     staged: StagedFolder,
     card: &mut Card,
     (model, optimize): (&Model, Option<Reach>),
+    engine: &Engine,
 ) -> Result<(), OptimizeError> {
     let folder = staged.path();
     atomic::write(&folder.join(Bundle::MODEL), &model.to_bytes())?;
-    card.optimized = optimize.map(|reach| optimized::add(folder, model, reach)).transpose()?;
+    if let Some(reach) = optimize {
+        card.optimized = Some(optimized::add(folder, model, reach)?);
+        optimized::check(folder, card.parity.tolerance, engine)?;
+    }
     let digest = atomic::write_json(&folder.join(Bundle::CARD), card)?;
     atomic::write_json(&folder.join(bom::BOM), &bom::bom(card, &digest))?;
     atomic::write(&folder.join(README), readme::readme(card).as_bytes())?;

@@ -6,13 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ndarray::Array2;
 use rift_models::artifact::atomic::{self, AtomicError};
-use rift_models::artifact::{Bundle, Optimized};
+use rift_models::artifact::{Bundle, Optimized, Probe, ProbeError};
 use rift_models::onnx::proto::OperatorSetIdProto;
 use rift_models::onnx::{Model, OnnxError};
 use rift_runtime::audit::report::instruction_set;
 use rift_runtime::session::ahead::{self, Reach};
 use rift_runtime::session::{Classifier, SessionError};
+
+use crate::verify::engine::Engine;
+use crate::verify::parity::{self, Comparison, ShapeMismatch};
 
 /// The file name of the list of operators.
 pub const OPERATORS: &str = "required_operators.config";
@@ -26,6 +30,19 @@ pub enum OptimizeError {
     /// What ONNX Runtime wrote is not a model.
     #[error("ONNX Runtime's optimised model cannot be read")]
     Onnx(#[from] OnnxError),
+    /// The probe cannot be read.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The optimised model gives something else than logits.
+    #[error(transparent)]
+    Shape(#[from] ShapeMismatch),
+    /// The answer is no: the optimised model is another one.
+    #[error(
+        "nothing written: the logits of ONNX Runtime's optimised form differ from the model's by up to \
+         {:.3e}, accepted is {:e} (worst: {}); leave `--optimize` out",
+        .0.parity.max_abs_difference, .0.parity.tolerance, .0.worst
+    )]
+    Parity(Box<Comparison>),
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] AtomicError),
@@ -58,6 +75,21 @@ pub fn add(folder: &Path, model: &Model, reach: Reach) -> Result<Optimized, Opti
         onnxruntime: classifier.library().version(),
         instruction_set: instruction_set(),
     })
+}
+
+/// Holds the optimised form in `folder` against the model beside it, on the probe.
+///
+/// # Errors
+/// If one does not run, or a logit differs by more than `tolerance`.
+pub fn check(folder: &Path, tolerance: f64, engine: &Engine) -> Result<(), OptimizeError> {
+    let (probe, _) = Probe::read(&folder.join(Bundle::PROBE))?;
+    let logits = |file: &str| -> Result<Array2<f32>, OptimizeError> {
+        let path = folder.join(file);
+        Ok(engine.logits(&path, Model::read(&path)?.to_bytes(), &probe.images)?)
+    };
+    let compared =
+        parity::compare(&logits(Bundle::MODEL)?, &logits(Bundle::OPTIMIZED)?, tolerance)?;
+    if compared.parity.holds() { Ok(()) } else { Err(OptimizeError::Parity(Box::new(compared))) }
 }
 
 /// The operators of `models`, a line for each domain and version: `ai.onnx;17;Add,Conv`.

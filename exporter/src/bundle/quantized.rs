@@ -75,7 +75,7 @@ pub fn write(
     };
     let staged = StagedFolder::new(out, Bundle::CARD)?;
     probe.write(&staged.path().join(Bundle::PROBE))?;
-    finish(staged, &mut card, (model, optimize))?;
+    finish(staged, &mut card, (model, optimize), engine)?;
     Ok(card)
 }
 

@@ -7,6 +7,11 @@ use clap::{Args, ValueEnum};
 use rift_models::artifact::{ActivationFormat, WeightFormat};
 use rift_models::threat::{Epsilon, Norm};
 
+/// The share in percent of the numbers that are kept unless the user says otherwise.
+pub const PERCENTILE: f64 = 99.99;
+/// Images to calibrate by unless the user says otherwise.
+pub const CALIBRATION_IMAGES: usize = 512;
+
 /// Settings of `quantize`.
 #[derive(Debug, Args)]
 pub struct Quantize {
@@ -25,20 +30,18 @@ pub struct Quantize {
     /// How weights are stored.
     #[arg(long, value_enum, env = "RIFT_WEIGHTS", default_value = "int8")]
     pub weights: Weights,
-    /// The bytes that stand for activations.
-    #[arg(long, value_enum, env = "RIFT_ACTIVATIONS", default_value = "u8")]
-    pub activations: Activations,
-    /// How the range of each activation is chosen.
-    #[arg(long, value_enum, env = "RIFT_CALIBRATION", default_value = "minmax")]
-    pub calibration: Calibration,
-    /// The share in percent of the numbers that `--calibration percentile` keeps.
-    #[arg(long, value_name = "PERCENT", env = "RIFT_PERCENTILE", default_value_t = 99.99,
-          value_parser = percentile)]
-    pub percentile: f64,
-    /// Training images to calibrate by.
-    #[arg(long, value_name = "N", env = "RIFT_CALIBRATION_IMAGES", default_value_t = 512,
-          value_parser = at_least_one)]
-    pub calibration_images: usize,
+    /// The bytes that stand for activations [default: u8].
+    #[arg(long, value_enum, env = "RIFT_ACTIVATIONS")]
+    pub activations: Option<Activations>,
+    /// How the range of each activation is chosen [default: minmax].
+    #[arg(long, value_enum, env = "RIFT_CALIBRATION")]
+    pub calibration: Option<Calibration>,
+    /// The share in percent of the numbers that `--calibration percentile` keeps [default: 99.99].
+    #[arg(long, value_name = "PERCENT", env = "RIFT_PERCENTILE", value_parser = percentile)]
+    pub percentile: Option<f64>,
+    /// Training images to calibrate by [default: 512].
+    #[arg(long, value_name = "N", env = "RIFT_CALIBRATION_IMAGES", value_parser = at_least_one)]
+    pub calibration_images: Option<usize>,
     /// Validation images to measure on.
     #[arg(long, value_name = "N", env = "RIFT_IMAGES", default_value_t = 500,
           value_parser = at_least_one)]
@@ -56,10 +59,10 @@ pub struct Quantize {
     /// which the most accuracy is won a byte.
     #[arg(long, value_name = "NAMES", env = "RIFT_KEEP_FLOAT")]
     pub keep_float: Option<Keep>,
-    /// Take the mean error of the logits on the calibration images off the last layer's bias.
-    #[arg(long, value_name = "BOOL", env = "RIFT_BIAS_CORRECTION", default_value_t = true,
-          action = clap::ArgAction::Set)]
-    pub bias_correction: bool,
+    /// Take the mean error of the logits on the calibration images off the last layer's bias [default:
+    /// true].
+    #[arg(long, value_name = "BOOL", env = "RIFT_BIAS_CORRECTION")]
+    pub bias_correction: Option<bool>,
     /// The largest loss of clean or robust accuracy that is accepted, in percentage points.
     #[arg(long, value_name = "POINTS", env = "RIFT_MAX_DROP", default_value_t = 1.0,
           value_parser = points)]
@@ -85,6 +88,22 @@ pub struct Quantize {
     /// Also write the card here.
     #[arg(long, value_name = "FILE", env = "RIFT_JSON")]
     pub json: Option<PathBuf>,
+}
+
+impl Quantize {
+    /// The flags that were given and mean nothing where activations are not integers.
+    pub fn only_for_int8(&self) -> Vec<&'static str> {
+        let given = [
+            ("--activations", self.activations.is_some()),
+            ("--calibration", self.calibration.is_some()),
+            ("--percentile", self.percentile.is_some()),
+            ("--calibration-images", self.calibration_images.is_some()),
+            ("--reduce-range", self.reduce_range),
+            ("--keep-float auto", self.keep_float == Some(Keep::Auto)),
+            ("--bias-correction", self.bias_correction.is_some()),
+        ];
+        given.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect()
+    }
 }
 
 /// How weights are stored.
@@ -162,8 +181,8 @@ impl FromStr for Keep {
             return Ok(Self::Auto);
         }
         let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-        if names.iter().any(String::is_empty) {
-            return Err("expected names separated by commas, or `auto`".to_owned());
+        if names.iter().any(|name| name.is_empty() || name == "auto") {
+            return Err("expected names separated by commas, or `auto` by itself".to_owned());
         }
         Ok(Self::Named(names))
     }

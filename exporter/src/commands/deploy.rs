@@ -16,6 +16,14 @@ pub(super) fn run(settings: &Deploy, wanted_threads: Option<usize>) -> anyhow::R
         settings.triton.is_some() || settings.kserve.is_some() || settings.archive.is_some(),
         "no layout is asked for, expected one or more of `--triton`, `--kserve`, `--archive`"
     );
+    if let Some(path) = &settings.archive {
+        ensure!(
+            path.to_string_lossy().ends_with(archive::SUFFIX),
+            "the archive `{}` does not end in `{}`, by which it is known",
+            path.display(),
+            archive::SUFFIX
+        );
+    }
     let bundle = Bundle::open(&settings.bundle)?;
     let mut text = String::new();
     if let Some(folder) = &settings.triton {
@@ -29,18 +37,17 @@ pub(super) fn run(settings: &Deploy, wanted_threads: Option<usize>) -> anyhow::R
         let _ = writeln!(text, "triton   {}", folder.join(name).display());
     }
     if let Some(folder) = &settings.kserve {
-        kserve::write(&bundle, folder, (&settings.storage_uri, &settings.image))?;
+        let sources = kserve::Sources {
+            bundle: &settings.storage_uri,
+            repository: &settings.repository_uri,
+            image: &settings.image,
+        };
+        kserve::write(&bundle, folder, sources)?;
         for file in [kserve::RIFT, kserve::TRITON] {
             let _ = writeln!(text, "kserve   {}", folder.join(file).display());
         }
     }
     if let Some(path) = &settings.archive {
-        ensure!(
-            path.to_string_lossy().ends_with(archive::SUFFIX),
-            "the archive `{}` does not end in `{}`, by which it is known",
-            path.display(),
-            archive::SUFFIX
-        );
         let digest = archive::pack(&bundle.path, path)?;
         let _ = writeln!(text, "archive  {}, sha256 {}", path.display(), digest.short());
     }

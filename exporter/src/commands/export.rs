@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Answer, size};
-use crate::bundle::{self, ExportError, Exported, Request};
+use crate::bundle::{self, ExportError, Exported, OptimizeError, Request};
 use crate::cli::Export;
 use crate::verify::engine::Engine;
 
@@ -19,7 +19,9 @@ pub(super) fn run(settings: &Export, engine: &Engine) -> anyhow::Result<Answer> 
     };
     match bundle::export(&request, engine) {
         Ok(exported) => Ok(Answer::Yes(describe(&request, &exported))),
-        Err(error @ ExportError::Parity(_)) => Ok(Answer::Refused(error.to_string())),
+        Err(error @ (ExportError::Parity(_) | ExportError::Optimize(OptimizeError::Parity(_)))) => {
+            Ok(Answer::Refused(error.to_string()))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -1,13 +1,15 @@
 //! `rift-exporter quantize`.
 
 use std::fmt::Write;
+use std::path::Path;
 
-use rift_models::artifact::{Card, Pair, Quantization, WeightFormat, atomic};
+use anyhow::ensure;
+use rift_models::artifact::{Bundle, Card, Pair, Quantization, WeightFormat, atomic};
 use rift_models::threat::AttackSpec;
 
 use super::{Answer, size};
-use crate::bundle::quantized;
-use crate::cli::{Calibration, Keep, Placement, Quantize};
+use crate::bundle::{OptimizeError, quantized};
+use crate::cli::{self, Activations, Calibration, Keep, Placement, Quantize, Weights};
 use crate::quantize::range::Method;
 use crate::quantize::rewrite::Style;
 use crate::quantize::{KeepFloat, QuantizeError, Request, quantize};
@@ -15,6 +17,11 @@ use crate::verify::engine::Engine;
 
 /// Writes the quantised bundle, or says what it would lose.
 pub(super) fn run(settings: &Quantize, engine: &Engine) -> anyhow::Result<Answer> {
+    ensure!(
+        !is_same(&settings.bundle, &settings.out),
+        "`--out {}` is the float model's own bundle, expected another folder",
+        settings.out.display()
+    );
     let request = request(settings)?;
     let quantized = match quantize(&request, engine.options()) {
         Ok(quantized) => quantized,
@@ -23,28 +30,54 @@ pub(super) fn run(settings: &Quantize, engine: &Engine) -> anyhow::Result<Answer
     };
     let optimize = settings.optimize.map(Into::into);
     let target = (settings.out.as_path(), settings.name.as_deref(), optimize);
-    let card = quantized::write(&quantized, target, engine)?;
+    let card = match quantized::write(&quantized, target, engine) {
+        Ok(card) => card,
+        Err(error @ QuantizeError::Optimize(OptimizeError::Parity(_))) => {
+            return Ok(Answer::Refused(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
     if let Some(path) = &settings.json {
         atomic::write_json(path, &card)?;
     }
     Ok(Answer::Yes(describe(settings, &card, &quantized.quantization)))
 }
 
+/// Whether both paths lead to the same place.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().ok();
+    place(one).is_some() && place(one) == place(other)
+}
+
 fn request(settings: &Quantize) -> anyhow::Result<Request> {
+    if settings.weights == Weights::Fp16 {
+        let idle = settings.only_for_int8();
+        ensure!(
+            idle.is_empty(),
+            "{} cannot be used with `--weights fp16`, which computes in float32",
+            idle.iter().map(|flag| format!("`{flag}`")).collect::<Vec<_>>().join(", ")
+        );
+    }
+    ensure!(
+        settings.percentile.is_none() || settings.calibration == Some(Calibration::Percentile),
+        "`--percentile` is that of `--calibration percentile`, which is not asked for"
+    );
     Ok(Request {
         bundle: settings.bundle.clone(),
         data: settings.data.clone(),
-        method: match settings.calibration {
+        method: match settings.calibration.unwrap_or(Calibration::Minmax) {
             Calibration::Minmax => Method::MinMax,
-            Calibration::Percentile => Method::Percentile(settings.percentile),
+            Calibration::Percentile => {
+                Method::Percentile(settings.percentile.unwrap_or(cli::PERCENTILE))
+            }
             Calibration::Entropy => Method::Entropy,
             Calibration::Mse => Method::Mse,
         },
-        calibration_images: settings.calibration_images,
+        calibration_images: settings.calibration_images.unwrap_or(cli::CALIBRATION_IMAGES),
         images: settings.images,
         weights: settings.weights.into(),
         style: Style {
-            activations: settings.activations.into(),
+            activations: settings.activations.unwrap_or(Activations::U8).into(),
             reduce_range: settings.reduce_range,
         },
         first_float: settings.first_layer == Placement::Float,
@@ -54,7 +87,7 @@ fn request(settings: &Quantize) -> anyhow::Result<Request> {
             Some(Keep::Auto) => KeepFloat::Auto,
             Some(Keep::Named(names)) => KeepFloat::Named(names.iter().cloned().collect()),
         },
-        bias_correction: settings.bias_correction,
+        bias_correction: settings.bias_correction.unwrap_or(true),
         attack: attack(settings)?,
         max_drop: settings.max_drop,
     })
@@ -62,9 +95,10 @@ fn request(settings: &Quantize) -> anyhow::Result<Request> {
 
 /// PGD within the bundle's threat model, or that of the flags.
 fn attack(settings: &Quantize) -> anyhow::Result<AttackSpec> {
-    let card: Option<Card> =
-        rift_models::artifact::read_json(&settings.bundle.join("card.json"), "card").ok();
-    let trained = card.and_then(|card| card.threat).unwrap_or_else(AttackSpec::pgd20);
+    // A bundle that cannot be read is refused where its model is opened.
+    let bundle = Bundle::open_unchecked(&settings.bundle).ok();
+    let threat = bundle.and_then(|bundle| bundle.card.threat);
+    let trained = threat.unwrap_or_else(AttackSpec::pgd20);
     let norm = settings.norm.unwrap_or(trained.norm);
     let eps = match (&settings.eps, norm == trained.norm) {
         (Some(eps), _) => eps.clone(),

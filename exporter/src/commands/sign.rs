@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use rift_models::artifact::{Bundle, archive, atomic};
 use rift_models::signature::{Envelope, PrivateKey, model};
 
@@ -11,9 +12,19 @@ use crate::cli::{Keygen, Sign};
 /// Makes a pair of keys.
 pub(super) fn keygen(settings: &Keygen) -> anyhow::Result<Answer> {
     let [private, public] = ["key", "pub"].map(|ending| with_ending(&settings.out, ending));
+    // A public key whose private one lies elsewhere is not to be lost either.
+    ensure!(
+        private.exists() || !public.exists(),
+        "`{}` exists, expected a name for new keys",
+        public.display()
+    );
     let key = PrivateKey::generate();
     key.write(&private)?;
-    key.public().write(&public)?;
+    if let Err(error) = key.public().write(&public) {
+        // Half a pair is of no use, and would stand in the way of the next.
+        let _ = std::fs::remove_file(&private);
+        return Err(error.into());
+    }
     Ok(Answer::Yes(format!(
         "private  {}, for your eyes alone\npublic   {}, key {}\n",
         private.display(),

@@ -19,21 +19,28 @@ pub const TRITON: &str = "triton.yaml";
 /// Where KServe puts a model.
 const MOUNT: &str = "/mnt/models";
 
-/// Writes both manifests into `folder`; `storage` is the address from which the cluster fetches the
-/// bundle or, for Triton, the model repository, `image` the container of `rift-runtime`.
+/// From where the cluster fetches what it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// The address of the bundle.
+    pub bundle: &'a str,
+    /// The address of Triton's model repository.
+    pub repository: &'a str,
+    /// The container image of `rift-runtime`.
+    pub image: &'a str,
+}
+
+/// Writes both manifests into `folder`. The service that runs Triton has a name of its own, so that the
+/// folder can be applied as a whole; the model has the same name in both.
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn write(
-    bundle: &Bundle,
-    folder: &Path,
-    (storage, image): (&str, &str),
-) -> Result<(), AtomicError> {
+pub fn write(bundle: &Bundle, folder: &Path, sources: Sources<'_>) -> Result<(), AtomicError> {
     let name = identifier(&bundle.card.name);
     let digest = bundle.card.model.as_str();
-    for (file, predictor) in [
-        (RIFT, json!({ "containers": [container(storage, image)] })),
-        (TRITON, json!({ "model": triton(storage) })),
+    for (file, name, predictor) in [
+        (RIFT, name.clone(), json!({ "containers": [container(&name, sources)] })),
+        (TRITON, format!("{name}-triton"), json!({ "model": triton(sources.repository) })),
     ] {
         let manifest = json!({
             "apiVersion": "serving.kserve.io/v1beta1",
@@ -51,15 +58,15 @@ pub fn write(
 }
 
 /// `rift-runtime serve` on the bundle, without any right that it does not need.
-fn container(storage: &str, image: &str) -> Value {
+fn container(name: &str, sources: Sources<'_>) -> Value {
     let probe = |path: &str| json!({ "httpGet": { "path": path, "port": 8080 } });
     json!({
         "name": "kserve-container",
-        "image": image,
+        "image": sources.image,
         // Whoever reaches the pod may ask: the mesh that KServe runs in asks who comes.
-        "args": ["serve", MOUNT, "--listen", "0.0.0.0:8080", "--insecure"],
+        "args": ["serve", format!("{name}={MOUNT}"), "--listen", "0.0.0.0:8080", "--insecure"],
         "env": [
-            { "name": "STORAGE_URI", "value": storage },
+            { "name": "STORAGE_URI", "value": sources.bundle },
             { "name": "ORT_DISABLE_TELEMETRY", "value": "1" },
         ],
         "ports": [{ "name": "http1", "containerPort": 8080, "protocol": "TCP" }],
@@ -78,11 +85,11 @@ fn container(storage: &str, image: &str) -> Value {
     })
 }
 
-fn triton(storage: &str) -> Value {
+fn triton(repository: &str) -> Value {
     json!({
         "modelFormat": { "name": "triton" },
         "protocolVersion": "v2",
-        "storageUri": storage,
+        "storageUri": repository,
         "env": [{ "name": "ORT_DISABLE_TELEMETRY", "value": "1" }],
         "resources": {
             "requests": { "cpu": "1", "memory": "1Gi" },
@@ -97,10 +104,15 @@ mod tests {
 
     #[test]
     fn the_container_has_no_right_that_it_does_not_need() {
-        let container = container("pvc://models/m", "rift-runtime:1");
+        let sources = Sources {
+            bundle: "pvc://models/m",
+            repository: "pvc://triton",
+            image: "rift-runtime:1",
+        };
+        let container = container("m", sources);
         let security = &container["securityContext"];
         assert_eq!(security["runAsNonRoot"], true);
         assert_eq!(security["capabilities"]["drop"][0], "ALL");
-        assert_eq!(container["args"][1], MOUNT);
+        assert_eq!(container["args"][1], "m=/mnt/models");
     }
 }

@@ -28,22 +28,34 @@ pub enum LayoutError {
     /// The archive cannot be written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The repository has a model of this name that is somebody else's.
+    #[error(
+        "`{path}` is a model that rift-exporter did not write: expected another repository, or another \
+         name of the bundle"
+    )]
+    Foreign {
+        /// The model's folder.
+        path: String,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] AtomicError),
 }
 
-/// `name` as a model's name in a repository or a cluster: small letters, digits and `-`.
+/// The longest name of a service: 63 letters with the `-triton` of ours and the `-predictor` of KServe's.
+const LONGEST: usize = 63 - "-triton".len() - "-predictor".len();
+
+/// `name` as a model's name in a repository or a cluster: small letters, digits and `-`, a letter first.
 pub fn identifier(name: &str) -> String {
     let plain: String = name
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .collect();
-    let short: String = plain.trim_matches('-').chars().take(63).collect();
-    match short.trim_end_matches('-') {
-        "" => "model".to_owned(),
-        short => short.to_owned(),
-    }
+    let plain = plain.trim_matches('-');
+    let begins = plain.starts_with(|first: char| first.is_ascii_lowercase());
+    let named = if begins { plain.to_owned() } else { format!("model-{plain}") };
+    let short: String = named.chars().take(LONGEST).collect();
+    short.trim_end_matches('-').to_owned()
 }
 
 #[cfg(test)]
@@ -54,6 +66,7 @@ mod tests {
     fn names_are_those_of_the_domain_name_system() {
         assert_eq!(identifier("ResNet20 (int8)"), "resnet20--int8");
         assert_eq!(identifier("..."), "model");
-        assert_eq!(identifier(&"a".repeat(80)).len(), 63);
+        assert_eq!(identifier("2026 robust"), "model-2026-robust");
+        assert_eq!(identifier(&"a".repeat(80)).len(), 46);
     }
 }

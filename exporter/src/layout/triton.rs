@@ -19,6 +19,8 @@ use super::{LayoutError, identifier};
 
 /// The file by which a folder is known as a model of a repository.
 pub const CONFIG: &str = "config.pbtxt";
+/// How the configurations that are written here begin: without it a model is somebody else's.
+const SIGN: &str = "# Written by rift-exporter.\n";
 /// The file of the class names, a line each.
 pub const LABELS: &str = "labels.txt";
 
@@ -36,12 +38,17 @@ pub struct Service {
 /// Writes the model of `bundle` into the repository `folder`; returns the model's name there.
 ///
 /// # Errors
-/// If the model's interface is not that of a classifier or the folder cannot be written.
+/// If the model's interface is not that of a classifier, the repository has a model of this name that was
+/// not written here, or the folder cannot be written.
 pub fn write(bundle: &Bundle, folder: &Path, service: Service) -> Result<String, LayoutError> {
     let name = identifier(&bundle.card.name);
     let model = Model::read(&bundle.model())?;
     let interface = Interface::of(&model, &bundle.path)?;
-    let staged = StagedFolder::new(&folder.join(&name), CONFIG)?;
+    let target = folder.join(&name);
+    if std::fs::read_to_string(target.join(CONFIG)).is_ok_and(|config| !config.starts_with(SIGN)) {
+        return Err(LayoutError::Foreign { path: target.display().to_string() });
+    }
+    let staged = StagedFolder::new(&target, CONFIG)?;
     let config = config(&name, &interface, service);
     atomic::write(&staged.path().join(CONFIG), config.as_bytes())?;
     atomic::write(&staged.path().join(LABELS), labels(&bundle.card).as_bytes())?;
@@ -110,7 +117,7 @@ fn write_config(
     };
     let (shape, classes) = (dims(&input.1), dims(&output.1));
     let [input, output] = [&input.0, &output.0].map(|name| quoted(name));
-    writeln!(text, "name: {}", quoted(name))?;
+    writeln!(text, "{SIGN}name: {}", quoted(name))?;
     writeln!(text, "backend: \"onnxruntime\"\nmax_batch_size: {max_batch}")?;
     writeln!(text, "input [\n  {{ name: {input} data_type: TYPE_FP32 dims: {shape} }}\n]")?;
     writeln!(

@@ -22,6 +22,9 @@ pub fn calibrate(
     (data, method): (&Dataset, Method),
     options: &SessionOptions,
 ) -> Result<BTreeMap<String, Range>, QuantizeError> {
+    if let Some(batch) = classifier.fixed_batch().filter(|batch| *batch > data.len()) {
+        return Err(QuantizeError::Batch { expected: batch, found: data.len() });
+    }
     let mut camera = Camera::new(classifier, values, options, data.len())?;
     let ranges = camera.extremes(data)?;
     if method == Method::MinMax {

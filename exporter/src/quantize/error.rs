@@ -119,6 +119,28 @@ pub enum QuantizeError {
         /// The value.
         value: String,
     },
+    /// The model's operators are too old.
+    #[error(
+        "the model is of operator set {found}, expected {expected} or newer for integers; \
+         `onnx.version_converter` of the Python package `onnx` raises it"
+    )]
+    Opset {
+        /// The first that will do.
+        expected: i64,
+        /// The model's.
+        found: i64,
+    },
+    /// Whole batches are needed.
+    #[error(
+        "the model takes batches of {expected} images and no others, found {found} for \
+         `--calibration-images`"
+    )]
+    Batch {
+        /// The size of a batch.
+        expected: usize,
+        /// Images that there are.
+        found: usize,
+    },
     /// A bias is no row.
     #[error("the bias of `{layer}` is of shape {found:?}, expected one number an output")]
     Bias {

@@ -8,6 +8,7 @@ use rift_models::onnx::{DataType, GraphIndex, Model, attribute, tensor};
 
 use super::QuantizeError;
 use super::plan::layers;
+use super::rewrite::constants_are_no_inputs;
 
 /// `model` with the weights of its layers, but for those in `float_layers`, in half precision and a
 /// `Cast` before each reader, which ONNX Runtime folds away when it loads the model.
@@ -31,6 +32,7 @@ pub fn halve(
     }
     let mut proto = model.proto().clone();
     if let Some(graph) = &mut proto.graph {
+        constants_are_no_inputs(graph);
         for stored in &mut graph.initializer {
             if let Some(half) = halves.get(stored.name()) {
                 *stored = half.clone();

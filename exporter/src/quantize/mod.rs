@@ -100,7 +100,8 @@ pub fn quantize(request: &Request, options: &SessionOptions) -> Result<Quantized
     tracing::info!("measuring the quantised model on {} images", work.exam.len());
     let found = work.try_out(&served)?;
     let quantization = work.describe((&model, &float_layers), &float, &found);
-    if quantization.clean.drop().max(quantization.robust.drop()) > request.max_drop {
+    // A loss of exactly what is accepted is accepted, whatever the last bit says.
+    if quantization.clean.drop().max(quantization.robust.drop()) > request.max_drop + 1e-9 {
         return Err(QuantizeError::Drop(Box::new(quantization)));
     }
     Ok(Quantized { twin: work.bundle, model, quantization })

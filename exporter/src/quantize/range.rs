@@ -71,10 +71,14 @@ impl Range {
 }
 
 /// How many numbers of a value lie where, in bins of one width over a range.
+///
+/// Zeros are counted apart: every grid holds 0 exactly, so they are never rounded, and after a ReLU
+/// they are most of the numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     range: Range,
     counts: Vec<u64>,
+    zeros: u64,
 }
 
 impl Histogram {
@@ -83,7 +87,7 @@ impl Histogram {
 
     /// An empty histogram over `range`.
     pub fn new(range: Range) -> Self {
-        Self { range, counts: vec![0; Self::BINS] }
+        Self { range, counts: vec![0; Self::BINS], zeros: 0 }
     }
 
     fn width(&self) -> f64 {
@@ -97,6 +101,10 @@ impl Histogram {
             return;
         }
         for number in numbers {
+            if *number == 0.0 {
+                self.zeros += 1;
+                continue;
+            }
             // A cast to an integer saturates below 0.
             let bin = ((number - self.range.lower) * per_unit) as usize;
             self.counts[bin.min(Self::BINS - 1)] += 1;
@@ -108,6 +116,13 @@ impl Histogram {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
+        self.zeros += other.zeros;
+    }
+
+    /// The bin in which 0 lies.
+    fn bin_of_zero(&self) -> usize {
+        let bin = (-f64::from(self.range.lower) / self.width()) as usize;
+        bin.min(Self::BINS - 1)
     }
 
     /// The range that `method` chooses.
@@ -126,7 +141,9 @@ impl Histogram {
 
     /// Leaves out the outermost numbers, equally many at both ends; none where all are on one side.
     fn percentile(&self, share: f64) -> Range {
-        let total: u64 = self.counts.iter().sum();
+        let mut counts = self.counts.clone();
+        counts[self.bin_of_zero()] += self.zeros;
+        let total: u64 = counts.iter().sum();
         let ends = if self.range.lower < 0.0 && self.range.upper > 0.0 { 2.0 } else { 1.0 };
         let spare = ((1.0 - share) * total as f64 / ends).floor() as u64;
         let cut = |counts: &mut dyn Iterator<Item = &u64>| {
@@ -139,10 +156,10 @@ impl Histogram {
         };
         let (mut below, mut above) = (0, 0);
         if self.range.lower < 0.0 {
-            below = cut(&mut self.counts.iter());
+            below = cut(&mut counts.iter());
         }
         if self.range.upper > 0.0 {
-            above = cut(&mut self.counts.iter().rev());
+            above = cut(&mut counts.iter().rev());
         }
         self.within(below, Self::BINS.saturating_sub(above))
     }
@@ -167,19 +184,25 @@ impl Histogram {
             .map(|(x, n)| (x, *n as f64))
             .collect();
         let total: f64 = bins.iter().map(|(_, n)| n).sum();
-        // The error of clipping at one end does not depend on the other.
-        let clipped = |end: f64| -> f64 {
-            let beyond = |x: f64| if end > 0.0 { (x - end).max(0.0) } else { (end - x).max(0.0) };
-            bins.iter().map(|(x, n)| n * beyond(*x).powi(2)).sum()
+        // The error of clipping at one end, and of how many numbers, does not depend on the other end.
+        let clipped = |end: f64| -> (f64, f64) {
+            let beyond = |x: f64| if end > 0.0 { x - end } else { end - x };
+            let outside = bins.iter().filter(|(x, _)| beyond(*x) > 0.0);
+            outside.fold((0.0, 0.0), |(error, count), (x, n)| {
+                (error + n * beyond(*x).powi(2), count + n)
+            })
         };
-        let priced = |ends: Vec<f64>| -> Vec<(f64, f64)> {
-            ends.into_iter().map(|end| (end, if end == 0.0 { 0.0 } else { clipped(end) })).collect()
+        let priced = |ends: Vec<f64>| -> Vec<(f64, (f64, f64))> {
+            let price = |end: f64| if end == 0.0 { (0.0, 0.0) } else { clipped(end) };
+            ends.into_iter().map(|end| (end, price(end))).collect()
         };
         let (lowers, uppers) = (priced(ends(self.range.lower)), priced(ends(self.range.upper)));
         let mut best = (f64::INFINITY, self.range);
-        for (lower, below) in &lowers {
-            for (upper, above) in &uppers {
-                let rounding = ((upper - lower) / STEPS).powi(2) / 12.0 * total;
+        for (lower, (below, clipped_below)) in &lowers {
+            for (upper, (above, clipped_above)) in &uppers {
+                // What is clipped is not rounded as well.
+                let inside = total - clipped_below - clipped_above;
+                let rounding = ((upper - lower) / STEPS).powi(2) / 12.0 * inside;
                 let error = rounding + below + above;
                 if error < best.0 {
                     best = (error, Range::new(*lower as f32, *upper as f32));
@@ -308,22 +331,60 @@ mod tests {
         }
     }
 
+    /// What a ReLU leaves of a bell around `mean`.
+    fn rectified(mean: f32) -> Vec<f32> {
+        let mut state = 1_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1_u64 << 24) as f32
+        };
+        let mut bell = || (0..12).map(|_| uniform()).sum::<f32>() - 6.0;
+        (0..50_000).map(|_| (bell() + mean).max(0.0)).collect()
+    }
+
+    fn histogram_of(numbers: &[f32]) -> Histogram {
+        let range = numbers.iter().fold(Range::default(), |range, x| range.with(*x));
+        let mut histogram = Histogram::new(range);
+        histogram.add(numbers);
+        histogram
+    }
+
+    /// The squared error of the grid over `range`, by rounding every number.
+    fn squared_error(numbers: &[f32], range: Range) -> f64 {
+        let grid = Grid::new(range, ActivationFormat::U8);
+        let round = |x: f32| {
+            let q = (x / grid.scale).round_ties_even() + grid.zero_point as f32;
+            (q.clamp(0.0, 255.0) - grid.zero_point as f32) * grid.scale
+        };
+        numbers.iter().map(|x| f64::from(x - round(*x)).powi(2)).sum()
+    }
+
     #[test]
     fn the_least_squares_are_those_of_trying() {
-        let histogram = histogram(1);
-        let numbers = numbers();
-        let error = |range: Range| -> f64 {
-            let grid = Grid::new(range, ActivationFormat::U8);
-            let round = |x: f32| {
-                let q = (x / grid.scale).round_ties_even() + grid.zero_point as f32;
-                (q.clamp(0.0, 255.0) - grid.zero_point as f32) * grid.scale
-            };
-            numbers.iter().map(|x| f64::from(x - round(*x)).powi(2)).sum()
-        };
-        let best = error(histogram.range(Method::Mse));
-        for other in [Method::MinMax, Method::Percentile(99.9), Method::Entropy] {
-            let found = error(histogram.range(other));
-            assert!(best <= found * 1.05, "{other}: {best} against {found}");
+        for numbers in [numbers(), rectified(0.0), rectified(-1.5), rectified(-2.5)] {
+            let histogram = histogram_of(&numbers);
+            let best = squared_error(&numbers, histogram.range(Method::Mse));
+            for other in [Method::MinMax, Method::Percentile(99.9), Method::Entropy] {
+                let found = squared_error(&numbers, histogram.range(other));
+                assert!(best <= found * 1.05, "{other}: {best} against {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_zeros_of_a_relu_clip_nothing_else() {
+        for mean in [0.0, -1.0, -2.0] {
+            let numbers = rectified(mean);
+            let histogram = histogram_of(&numbers);
+            let seen = histogram.range(Method::MinMax).upper;
+            for method in [Method::Entropy, Method::Mse] {
+                let kept = histogram.range(method).upper;
+                assert!(kept > 0.6 * seen, "{method} at {mean}: {kept} of {seen}");
+            }
+            // They are numbers all the same where a share of all is kept.
+            let share = histogram.range(Method::Percentile(90.0)).upper;
+            let above = numbers.iter().filter(|x| **x > share).count();
+            assert!(above <= numbers.len() / 10, "{above} above {share}");
         }
     }
 

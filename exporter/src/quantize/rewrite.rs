@@ -8,9 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ndarray::{Array1, Ix1, aview0};
+use ndarray::{Array1, Axis, IxDyn, aview0};
 use rift_models::artifact::ActivationFormat;
-use rift_models::onnx::proto::{AttributeProto, NodeProto, TensorProto};
+use rift_models::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use rift_models::onnx::{Attributes, GraphIndex, Model, Names, attribute, tensor};
 
 use super::QuantizeError;
@@ -27,16 +27,22 @@ pub struct Style {
     pub reduce_range: bool,
 }
 
+/// The first operator set in which `DequantizeLinear` has a scale for each channel.
+pub const OLDEST: i64 = 13;
+
 /// `model` on integers where `plan` says so; `ranges` holds those of the plan's values.
 ///
 /// # Errors
-/// If a range is missing or a weight cannot be read.
+/// If the operator set is too old, a range is missing or a weight cannot be read.
 pub fn rewrite(
     model: &Model,
     plan: &Plan,
     ranges: &BTreeMap<String, Range>,
     style: Style,
 ) -> Result<Model, QuantizeError> {
+    if model.opset() < OLDEST {
+        return Err(QuantizeError::Opset { expected: OLDEST, found: model.opset() });
+    }
     let index = GraphIndex::new(model)?;
     let mut writer = Writer::new(&index, plan, ranges, style);
     for input in index.inputs() {
@@ -48,6 +54,7 @@ pub fn rewrite(
     let Writer { nodes, mut initializers, .. } = writer;
     let mut proto = model.proto().clone();
     if let Some(graph) = &mut proto.graph {
+        constants_are_no_inputs(graph);
         let replaced: BTreeSet<String> =
             initializers.iter().map(|made| made.name().to_owned()).collect();
         let read: BTreeSet<&str> =
@@ -62,6 +69,12 @@ pub fn rewrite(
     let written = Model::from_proto(proto)?;
     GraphIndex::new(&written)?;
     Ok(written)
+}
+
+/// Files up to IR version 3 list their constants among the inputs too, with types that no longer hold.
+pub(super) fn constants_are_no_inputs(graph: &mut GraphProto) {
+    let constants: BTreeSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+    graph.input.retain(|input| !constants.contains(input.name()));
 }
 
 struct Writer<'a, 'm> {
@@ -154,13 +167,16 @@ impl<'a, 'm> Writer<'a, 'm> {
         let value = node.input.first().cloned().unwrap_or_default();
         let input = self.grid(&value)?.ok_or(QuantizeError::NoRange { value })?.scale;
         let weight = tensor::load::<f32>(self.index.constant_input(node, 1)?)?;
-        let bias = node.input.get(2).filter(|name| !name.is_empty()).cloned();
-        let shift: Option<Array1<f32>> = match &bias {
-            Some(_) => Some(row(&tensor::load::<f32>(self.index.constant_input(node, 2)?)?, node)?),
-            None => None,
-        };
         let transposed = Attributes::of(node).int("transB")?.unwrap_or(0) != 0;
         let axis = usize::from(node.op_type() == "Gemm" && !transposed);
+        let bias = node.input.get(2).filter(|name| !name.is_empty()).cloned();
+        let shift: Option<Array1<f32>> = match &bias {
+            Some(_) => {
+                let bias = tensor::load::<f32>(self.index.constant_input(node, 2)?)?;
+                Some(row(&bias, weight.len_of(Axis(axis)), node)?)
+            }
+            None => None,
+        };
         let largest = Weights::largest(self.style.reduce_range);
         let weights = Weights::new(&weight, axis, (shift.as_ref(), input), largest);
         let name = node.input[1].clone();
@@ -245,10 +261,17 @@ fn is_understood(attribute: &AttributeProto) -> bool {
     }
 }
 
-/// A bias, which is a row; a `Gemm` may have other forms that are seldom seen.
-fn row(bias: &ndarray::ArrayD<f32>, node: &NodeProto) -> Result<Array1<f32>, QuantizeError> {
-    bias.clone().into_dimensionality::<Ix1>().map_err(|_| QuantizeError::Bias {
+/// A bias as one number an output: a `Gemm` may have a single number, or a row in a matrix.
+fn row(
+    bias: &ndarray::ArrayD<f32>,
+    outputs: usize,
+    node: &NodeProto,
+) -> Result<Array1<f32>, QuantizeError> {
+    let found = bias.shape();
+    let wide = bias.broadcast(IxDyn(&[1, outputs])).filter(|_| found.len() <= 2);
+    let row = wide.map(|wide| wide.iter().copied().collect());
+    row.ok_or_else(|| QuantizeError::Bias {
         layer: attribute::node_label(node).to_owned(),
-        found: bias.shape().to_vec(),
+        found: found.to_vec(),
     })
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rift_models::artifact::{Accuracy, Bundle, Card, WeightFormat};
+use rift_models::artifact::{Accuracy, Bundle, Card, Digest, WeightFormat};
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_models::threat::AttackSpec;
 use rift_runtime::attack::gradient::Graphs;
@@ -141,12 +141,19 @@ pub(super) fn accuracies(
     }
     let n = images.unwrap_or(known.n);
     let data = images_of(files.own, path, &Request::new(known.split).limit(n))?;
-    let quantization = files.card.quantization.as_ref();
-    if quantization.is_some_and(|quantization| quantization.data != data.digest) {
+    if measured_on(files.card).is_some_and(|digest| *digest != data.digest) {
         known.accuracies = None;
     }
     let measured = Measured::new(files, &data, &known.attack, engine)?;
     Ok(measured.figures(files, &known))
+}
+
+/// The images that the card's figures are of, where it says so.
+fn measured_on(card: &Card) -> Option<&Digest> {
+    match &card.quantization {
+        Some(quantization) => Some(&quantization.data),
+        None => card.lineage.ancestors.get("checkpoint")?.parents.get("validation"),
+    }
 }
 
 struct Measured {

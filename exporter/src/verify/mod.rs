@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ndarray::Array2;
-use rift_models::artifact::{Bundle, BundleError, Card, Digest, DigestError, Parity};
+use rift_models::artifact::{Bundle, BundleError, Card, Digest, DigestError, JsonError, Parity};
 use rift_models::dataset::{Dataset, DatasetError, Request};
 use rift_models::onnx::{Model, OnnxError};
 use rift_models::threat::AttackSpec;
@@ -17,7 +17,7 @@ use rift_runtime::attack::gradient::GradientError;
 use rift_runtime::session::{Classifier, SessionError};
 use serde::Serialize;
 
-use crate::bundle::key;
+use crate::bundle::{bom, key};
 use engine::Engine;
 use figures::{Figure, Files};
 use parity::{Comparison, ShapeMismatch, TOLERANCE, Worst};
@@ -79,6 +79,9 @@ pub enum VerifyError {
     /// A file cannot be read.
     #[error(transparent)]
     Digest(#[from] DigestError),
+    /// The bill of materials cannot be read.
+    #[error(transparent)]
+    Bill(#[from] JsonError),
     /// The model cannot be read.
     #[error("cannot read `{path}`")]
     Read {
@@ -189,6 +192,7 @@ pub fn verify(
         let detail = "not run, because a file was changed".to_owned();
         checks.push(Check { name: "parity", holds: false, detail });
     }
+    checks.extend(bill_check(&bundle)?);
     let (parity, worst) = comparison.map(|c| (c.parity, c.worst)).unzip();
     Ok(VerifyReport {
         bundle: path.display().to_string(),
@@ -199,6 +203,19 @@ pub fn verify(
         parity,
         worst,
     })
+}
+
+/// The card against the bill of materials, which holds its digest; nothing where there is no bill.
+fn bill_check(bundle: &Bundle) -> Result<Option<Check>, VerifyError> {
+    let path = bundle.path.join(bom::BOM);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bill: serde_json::Value = rift_models::artifact::read_json(&path, "bill of materials")?;
+    let said = bom::digest_of_card(&bill).unwrap_or("none");
+    let found = &bundle.card_digest;
+    let short = |hex: &str| hex.chars().take(12).collect::<String>();
+    Ok(Some(agreement("card digest", said == found.hex(), [short(said), short(found.hex())])))
 }
 
 /// The largest difference of a logit that is accepted unless the user says otherwise.
@@ -231,14 +248,17 @@ impl Runs<'_> {
         if let Some(bytes) = &self.optimized {
             let path = self.bundle.optimized();
             let found = engine.logits(&path, bytes.clone(), &probe.images)?;
-            let compared = parity::compare(&self.own, &found, usual_tolerance(card))?;
+            let tolerance = against.tolerance.unwrap_or_else(|| usual_tolerance(card));
+            let compared = parity::compare(&self.own, &found, tolerance)?;
             let why = "those of the model before ONNX Runtime fused its operators";
             figures.push(Figure::logits("optimised", &compared, why));
         }
         let twin = against.twin.map(|path| figures::open_twin(card, path)).transpose()?;
         if let Some(twin) = &twin {
             let found = engine.logits(&twin.model(), read(&twin.model())?, &probe.images)?;
-            let compared = parity::compare(&probe.logits, &found, TOLERANCE)?;
+            // As `export` accepted it.
+            let tolerance = twin.card.parity.tolerance;
+            let compared = parity::compare(&probe.logits, &found, tolerance)?;
             let why = "the checkpoint's: sums in another order";
             figures.push(Figure::logits("float32", &compared, why));
         }

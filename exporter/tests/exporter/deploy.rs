@@ -20,7 +20,7 @@ fn a_repository_of_tritons() {
     assert_eq!(names(&folder), ["1", "config.pbtxt", "labels.txt"]);
     let config = std::fs::read_to_string(folder.join("config.pbtxt")).unwrap();
     for part in [
-        "name: \"bundle\"",
+        "# Written by rift-exporter.\nname: \"bundle\"",
         "max_batch_size: 16",
         "name: \"input\" data_type: TYPE_FP32 dims: [ 1, 12, 12 ]",
         "name: \"logits\" data_type: TYPE_FP32 dims: [ 3 ] label_filename: \"labels.txt\"",
@@ -49,6 +49,8 @@ fn manifests_for_kserve() {
         "manifests",
         "--storage-uri",
         "s3://models/bundle",
+        "--repository-uri",
+        "s3://models/triton",
         "--image",
         "registry/rift:1",
     ]);
@@ -58,6 +60,8 @@ fn manifests_for_kserve() {
     let rift = read("rift-runtime.yaml");
     for part in [
         "kind: \"InferenceService\"",
+        "name: \"bundle\"",
+        "\"bundle=/mnt/models\"",
         "image: \"registry/rift:1\"",
         "value: \"s3://models/bundle\"",
         "runAsNonRoot: true",
@@ -65,7 +69,9 @@ fn manifests_for_kserve() {
         assert!(rift.contains(part), "`{part}` is not in\n{rift}");
     }
     let triton = read("triton.yaml");
-    assert!(triton.contains("storageUri: \"s3://models/bundle\""), "{triton}");
+    for part in ["storageUri: \"s3://models/triton\"", "name: \"bundle-triton\""] {
+        assert!(triton.contains(part), "`{part}` is not in\n{triton}");
+    }
 }
 
 #[test]
@@ -100,7 +106,8 @@ fn bad_input_is_one_line() {
     let run = exported();
     run.rift(&["deploy", "bundle"]).fails(2, &["no layout is asked for", "`--triton`"]);
     run.rift(&["deploy", "bundle", "--openvino", "x"]).fails(2, &["'--openvino'"]);
-    run.rift(&["deploy", "bundle", "--archive", "bundle.zip"]).fails(2, &["`.tar.zst`"]);
+    run.rift(&["deploy", "bundle", "--triton", "x", "--archive", "bundle.zip"])
+        .fails(2, &["`.tar.zst`"]);
     run.rift(&["deploy", "nowhere", "--triton", "x"]).fails(2, &["`nowhere` is not a bundle"]);
     std::fs::write(run.path("junk.tar.zst"), b"junk").unwrap();
     run.rift(&["deploy", "junk.tar.zst", "--triton", "x"]).fails(2, &["`junk.tar.zst`"]);
@@ -109,6 +116,20 @@ fn bad_input_is_one_line() {
     std::fs::write(run.path("repository/bundle/thesis.tex"), b"").unwrap();
     run.rift(&["deploy", "bundle", "--triton", "repository"])
         .fails(2, &["holds no `config.pbtxt`"]);
+    std::fs::write(run.path("repository/bundle/config.pbtxt"), b"name: \"bundle\"").unwrap();
+    run.rift(&["deploy", "bundle", "--triton", "repository"])
+        .fails(2, &["`repository/bundle`", "did not write"]);
+    assert!(run.path("repository/bundle/thesis.tex").exists());
+    // What an archive cannot hold is refused, and nothing else is written before.
+    std::fs::create_dir(run.path("bundle/audits")).unwrap();
+    run.rift(&["deploy", "bundle", "--archive", "m.tar.zst"])
+        .fails(2, &["`audits`", "plain files"]);
+    std::fs::remove_dir(run.path("bundle/audits")).unwrap();
+    for file in 0..32 {
+        std::fs::write(run.path(&format!("bundle/note{file}")), b"").unwrap();
+    }
+    run.rift(&["deploy", "bundle", "--archive", "m.tar.zst"]).fails(2, &["at most 32 files"]);
+    assert!(!run.path("m.tar.zst").exists());
     std::fs::write(run.path("bundle/model.onnx"), b"another").unwrap();
     run.rift(&["deploy", "bundle", "--triton", "x"]).fails(2, &["was changed"]);
     assert!(!run.path("x").exists());

@@ -1,6 +1,10 @@
 //! `rift-exporter verify` of a quantised, optimised bundle beside its float twin.
 
-use rift_models::artifact::{Bundle, Card, atomic, read_json};
+use rift_models::artifact::{
+    Accuracy, Bundle, Card, CardMetric, Digest, Lineage, atomic, read_json,
+};
+use rift_models::dataset::{Dataset, Request, Split};
+use rift_models::threat::AttackSpec;
 use rift_runtime::session::Classifier;
 use serde_json::Value;
 
@@ -60,6 +64,37 @@ fn a_card_that_promises_more_does_not_hold() {
     let failing: Vec<_> = figures(&run, &done).into_iter().filter(|(.., holds)| !holds).collect();
     assert_eq!(failing.len(), 2, "{failing:?}");
     assert!(failing.iter().all(|(file, ..)| file == "int8"), "{failing:?}");
+}
+
+#[test]
+fn figures_of_other_images_are_no_promise() {
+    let run = with_data();
+    let path = run.path("bundle/card.json");
+    let request = Request::new(Split::Validation).limit(48);
+    let data = Dataset::open(&run.path("data.npz"), &request).unwrap();
+    let metric = |name: &str, attack| CardMetric {
+        name: name.to_owned(),
+        split: "validation".to_owned(),
+        attack,
+        accuracy: Accuracy::new(1, 48),
+    };
+    let attack = AttackSpec { steps: 2, ..AttackSpec::pgd20() };
+    let verify = |chosen_by: Digest| {
+        let mut card: Card = read_json(&path, "card").unwrap();
+        card.metrics = vec![metric("clean", None), metric("robust", Some(attack.clone()))];
+        let parents = [("validation".to_owned(), chosen_by)].into();
+        let lineage = Lineage { parents, ..Lineage::default() };
+        card.lineage.ancestors = [("checkpoint".to_owned(), lineage)].into();
+        atomic::write_json(&path, &card).unwrap();
+        run.rift(&["verify", "bundle", "--data", "data.npz"])
+    };
+    std::fs::remove_file(run.path("bundle/bom.cdx.json")).unwrap();
+    let done = verify(data.digest.clone());
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stdout.contains("the trainer rounds in its own way"), "{done:?}");
+    let done = verify(Digest::of_bytes(b"others"));
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.stdout.contains("the card has no figure of these images"), "{done:?}");
 }
 
 #[test]

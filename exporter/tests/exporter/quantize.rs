@@ -5,8 +5,9 @@ use std::path::Path;
 use ndarray::{Array1, Array2, Array4, Axis};
 use ndarray_npy::NpzWriter;
 use rift_models::artifact::{Bundle, Card, WeightFormat, atomic, read_json};
-use rift_models::onnx::proto::NodeProto;
-use rift_models::onnx::{DataType, GraphIndex, Model, tensor};
+use rift_models::onnx::proto::{ModelProto, NodeProto, TensorProto};
+use rift_models::onnx::{DataType, Dim, GraphIndex, Model, TensorType, tensor};
+use rift_models::threat::{AttackSpec, Norm};
 use rift_runtime::session::{Classifier, Pool, SessionOptions, ahead};
 
 use crate::fixture::{Finished, Run};
@@ -59,8 +60,11 @@ pub(crate) fn quantize(run: &Run, more: &[&str]) -> Finished {
 
 fn quantize_on(run: &Run, data: &str, more: &[&str]) -> Finished {
     let usual = ["quantize", "bundle", "--data", data, "--out", "small", "--steps", "2"];
-    let given = |flag: &str| more.contains(&flag);
-    let images = |flag| if given(flag) { vec![] } else { vec![flag, "48"] };
+    let calibrates = !more.contains(&"fp16");
+    let images = |flag| {
+        let is_idle = flag == "--calibration-images" && !calibrates;
+        if is_idle || more.contains(&flag) { vec![] } else { vec![flag, "48"] }
+    };
     let [calibration, exam] = ["--calibration-images", "--images"].map(images);
     run.rift(&[&usual[..], &calibration, &exam, more].concat())
 }
@@ -226,6 +230,66 @@ fn half_precision_halves_the_size_alone() {
     assert!(quantization.calibration.is_none());
     let again = run.rift(&["quantize", "small", "--data", "data.npz", "--out", "smaller"]);
     again.fails(2, &["`small` is quantised already"]);
+    // What it would not do is refused.
+    let idle = ["--keep-float", "auto", "--calibration", "mse", "--reduce-range"];
+    quantize(&run, &[&["--weights", "fp16"], &idle[..]].concat())
+        .fails(2, &["`--calibration`, `--reduce-range`, `--keep-float auto`", "`--weights fp16`"]);
+}
+
+/// A bundle as an older program may have written its model: operator set and constants as given.
+fn aged(run: &Run, age: impl FnOnce(&mut ModelProto)) {
+    let path = run.path("bundle/model.onnx");
+    let mut proto = Model::read(&path).unwrap().into_proto();
+    age(&mut proto);
+    let digest = Model::from_proto(proto).unwrap().write(&path).unwrap();
+    let path = run.path("bundle/card.json");
+    let mut card: Card = read_json(&path, "card").unwrap();
+    card.model = digest;
+    atomic::write_json(&path, &card).unwrap();
+}
+
+#[test]
+fn models_of_other_programs_become_integers() {
+    let run = with_data();
+    aged(&run, |proto| {
+        let graph = proto.graph.as_mut().unwrap();
+        // A bias as a matrix of one row, and constants among the inputs.
+        let bias = graph.initializer.iter_mut().find(|t| t.name() == "linear.bias").unwrap();
+        bias.dims.insert(0, 1);
+        let listed = |constant: &TensorProto| {
+            let dims = tensor::shape(constant).unwrap().into_iter().map(Dim::Fixed).collect();
+            let element = tensor::data_type(constant);
+            TensorType { element, dims: Some(dims) }.declare(constant.name())
+        };
+        let listed: Vec<_> = graph.initializer.iter().map(listed).collect();
+        graph.input.extend(listed);
+    });
+    for form in [&["--max-drop", "100"][..], &["--weights", "fp16"]] {
+        let done = quantize(&run, form);
+        assert_eq!(done.code, 0, "{done:?}");
+        let model = Model::read(&run.path("small/model.onnx")).unwrap();
+        assert_eq!(model.graph().input.len(), 1);
+    }
+    aged(&run, |proto| proto.opset_import[0].version = Some(11));
+    quantize(&run, &[]).fails(2, &["operator set 11", "expected 13"]);
+}
+
+#[test]
+fn an_archive_has_the_threat_model_of_its_bundle() {
+    let run = with_data();
+    let path = run.path("bundle/card.json");
+    let mut card: Card = read_json(&path, "card").unwrap();
+    let threat = AttackSpec { norm: Norm::L2, eps: "0.5".parse().unwrap(), ..AttackSpec::pgd20() };
+    card.threat = Some(threat.clone());
+    atomic::write_json(&path, &card).unwrap();
+    let packed = run.rift(&["deploy", "bundle", "--archive", "bundle.tar.zst"]);
+    assert_eq!(packed.code, 0, "{packed:?}");
+    let usual = ["quantize", "bundle.tar.zst", "--data", "data.npz", "--out", "small"];
+    let few = ["--images", "48", "--calibration-images", "48", "--steps", "2", "--max-drop", "100"];
+    let done = run.rift(&[&usual[..], &few].concat());
+    assert_eq!(done.code, 0, "{done:?}");
+    let attack = self::card(&run).quantization.unwrap().attack;
+    assert_eq!((attack.norm, attack.eps), (threat.norm, threat.eps));
 }
 
 #[test]
@@ -252,6 +316,10 @@ fn bad_input_is_one_line() {
     quantize_on(&run, "nowhere", &[]).fails(2, &["nowhere"]);
     quantize(&run, &["--eps", "2"]).fails(2, &["eps `2` is larger"]);
     quantize(&run, &["--max-drop", "-1"]).fails(2, &["'-1'"]);
+    quantize(&run, &["--percentile", "99"]).fails(2, &["`--calibration percentile`"]);
+    quantize(&run, &["--keep-float", "auto,conv1"]).fails(2, &["`auto` by itself"]);
+    run.rift(&["quantize", "bundle", "--data", "data.npz", "--out", "./bundle/../bundle"])
+        .fails(2, &["the float model's own bundle"]);
     let bare = run.path("bundle/model.onnx");
     run.rift(&["quantize", bare.to_str().unwrap(), "--data", "data.npz", "--out", "x"])
         .fails(2, &["is not a bundle"]);

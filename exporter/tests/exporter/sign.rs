@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rift_models::artifact::{Accuracy, Bundle, Card, atomic, read_json};
+use rift_models::artifact::{Accuracy, Bundle, Card, Digest, atomic, read_json};
 
 use crate::fixture::{Finished, Run, names};
 
@@ -65,9 +65,10 @@ fn files_that_come_or_go_are_named() {
 }
 
 #[test]
-fn a_tampered_card_is_caught_by_the_signature_alone() {
+fn a_tampered_card_with_its_bill_is_caught_by_the_signature_alone() {
     let run = signed();
     let path = run.path("bundle/card.json");
+    let before = Digest::of_file(&path).unwrap();
     let mut card: Card = read_json(&path, "card").unwrap();
     card.parity.same_prediction += 1;
     card.metrics.push(rift_models::artifact::CardMetric {
@@ -77,8 +78,14 @@ fn a_tampered_card_is_caught_by_the_signature_alone() {
         accuracy: Accuracy::new(100, 100),
     });
     atomic::write_json(&path, &card).unwrap();
+    let bill = run.path("bundle/bom.cdx.json");
+    let text = std::fs::read_to_string(&bill).unwrap();
+    let [old, new] =
+        [&before, &Digest::of_file(&path).unwrap()].map(|digest| digest.hex().to_owned());
+    assert!(text.contains(&old));
+    std::fs::write(&bill, text.replace(&old, &new)).unwrap();
     assert_eq!(run.rift(&["verify", "bundle"]).code, 0, "digests and logits are as before");
-    verify(&run, "bundle").fails(1, &["`card.json` was changed"]);
+    verify(&run, "bundle").fails(1, &["was changed"]);
     // A card of another model is not signed to begin with.
     card.model = card.probe.clone();
     atomic::write_json(&path, &card).unwrap();
@@ -86,7 +93,30 @@ fn a_tampered_card_is_caught_by_the_signature_alone() {
         .fails(2, &["`bundle/model.onnx` was changed"]);
     std::fs::write(&path, "{").unwrap();
     run.rift(&["sign", "bundle", "--key", "rift.key"]).fails(2, &["is not a valid card"]);
-    verify(&run, "bundle").fails(1, &["`card.json` was changed"]);
+    verify(&run, "bundle").fails(1, &["was changed"]);
+}
+
+#[test]
+fn a_tampered_optimised_form_is_not_signed() {
+    let run = Run::new();
+    run.exported();
+    let export = ["export", "--checkpoint", "rift.safetensors", "--out", "bundle"];
+    let done = run.rift(&[&export[..], &["--optimize", "portable"]].concat());
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(run.rift(&["keygen", "--out", "rift"]).code, 0);
+    assert_eq!(run.rift(&["sign", "bundle", "--key", "rift.key"]).code, 0);
+    std::fs::copy(run.path("bundle/model.onnx"), run.path("bundle/optimized.onnx")).unwrap();
+    run.rift(&["sign", "bundle", "--key", "rift.key"])
+        .fails(2, &["`bundle/optimized.onnx` was changed"]);
+}
+
+#[test]
+fn half_a_pair_of_keys_is_never_left() {
+    let run = Run::new();
+    std::fs::write(run.path("k.pub"), "somebody's").unwrap();
+    run.rift(&["keygen", "--out", "k"]).fails(2, &["`k.pub` exists"]);
+    assert!(!run.path("k.key").exists());
+    assert_eq!(std::fs::read_to_string(run.path("k.pub")).unwrap(), "somebody's");
 }
 
 #[test]

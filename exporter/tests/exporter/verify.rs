@@ -50,7 +50,7 @@ fn an_exported_bundle_holds() {
     let run = Run::new();
     run.exported();
     let verdicts = verdicts(&run, 0);
-    assert_eq!(verdicts.len(), 8);
+    assert_eq!(verdicts.len(), 9);
     assert!(verdicts.iter().all(|(_, holds)| *holds));
     let report: Value = read_json(&run.path("verify.json"), "report").unwrap();
     assert_eq!(report["parity"]["n"], 5);
@@ -63,8 +63,11 @@ fn a_tampered_weight_does_not_hold() {
     run.exported();
     let digest = tamper(&run);
     assert_eq!(failing(&run), ["model digest", "parity"]);
-    // Whoever also rewrites the card is caught by the logits.
+    // Whoever also rewrites the card is caught by the logits, and by the bill of materials; without that
+    // by the logits alone.
     rewrite_card(&run, |card| card.model = digest);
+    assert_eq!(failing(&run), ["parity", "card digest"]);
+    std::fs::remove_file(run.path("bundle/bom.cdx.json")).unwrap();
     assert_eq!(failing(&run), ["parity"]);
     let wide = run.rift(&["verify", "bundle", "--tolerance", "1.5"]);
     assert_eq!(wide.code, 0, "{wide:?}");
@@ -84,7 +87,13 @@ fn a_card_that_says_something_else_does_not_hold() {
     });
     let names =
         ["operator set", "model's checkpoint", "classes", "threat model", "probe's checkpoint"];
-    assert_eq!(failing(&run), names);
+    assert_eq!(failing(&run), [&names[..], &["card digest"]].concat());
+    // What the model does not say of itself stands in the bill of materials.
+    run.exported();
+    rewrite_card(&run, |card| card.name = "another".to_owned());
+    assert_eq!(failing(&run), ["card digest"]);
+    std::fs::write(run.path("bundle/bom.cdx.json"), "{").unwrap();
+    run.rift(&["verify", "bundle"]).fails(2, &["is not a valid bill of materials"]);
 }
 
 #[test]

@@ -40,6 +40,16 @@ pub enum ArchiveError {
         /// What it holds.
         what: String,
     },
+    /// A folder that no archive can hold.
+    #[error("`{folder}` cannot become an archive: expected {expected}, found {found}")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// What an archive holds.
+        expected: String,
+        /// What the folder holds.
+        found: String,
+    },
     /// The archive cannot be written.
     #[error(transparent)]
     Write(#[from] AtomicError),
@@ -53,14 +63,11 @@ pub fn is_archive(path: &Path) -> bool {
 /// Packs the files of `folder`; the same files give the same bytes.
 ///
 /// # Errors
-/// If a file cannot be read, or the archive cannot be written; then nothing is.
+/// If the folder holds what [`unpack`] would refuse, a file cannot be read, or the archive cannot be
+/// written; then nothing is.
 pub fn pack(folder: &Path, to: &Path) -> Result<Digest, ArchiveError> {
     let failed = |source| ArchiveError::Read { path: folder.display().to_string(), source };
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(failed)?;
-    files.retain(|file| file.is_file());
-    files.sort();
+    let files = plain_files(folder)?;
     let fill = || -> io::Result<Vec<u8>> {
         let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), LEVEL)?);
         for file in &files {
@@ -77,6 +84,33 @@ pub fn pack(folder: &Path, to: &Path) -> Result<Digest, ArchiveError> {
     let bytes = fill().map_err(failed)?;
     atomic::write_with(to, |file| file.write_all(&bytes))?;
     Ok(Digest::of_bytes(&bytes))
+}
+
+/// The files of a folder, sorted, if an archive can hold them.
+fn plain_files(folder: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let failed = |source| ArchiveError::Read { path: folder.display().to_string(), source };
+    let wrong = |expected: String, found: String| ArchiveError::Folder {
+        folder: folder.display().to_string(),
+        expected,
+        found,
+    };
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(failed)?;
+    files.sort();
+    if let Some(other) = files.iter().find(|file| !file.is_file()) {
+        let name = other.file_name().unwrap_or_default().display().to_string();
+        return Err(wrong("plain files".to_owned(), format!("`{name}`")));
+    }
+    if files.len() > MAX_FILES {
+        return Err(wrong(format!("at most {MAX_FILES} files"), files.len().to_string()));
+    }
+    let sizes = files.iter().map(|file| Ok(fs::metadata(file)?.len()));
+    let bytes = sizes.sum::<io::Result<u64>>().map_err(failed)?;
+    if bytes > MAX_BYTES {
+        return Err(wrong(format!("at most {MAX_BYTES} bytes"), bytes.to_string()));
+    }
+    Ok(files)
 }
 
 /// Unpacks an archive into a private folder that goes when the result does.

@@ -86,9 +86,10 @@ impl Bundle {
     /// If a file is missing, unreadable or not the one that the card was written for.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let bundle = Self::open_unchecked(path)?;
-        for (path, expected) in
-            [(bundle.model(), &bundle.card.model), (bundle.probe_path(), &bundle.card.probe)]
-        {
+        let card = &bundle.card;
+        let optimized = card.optimized.as_ref().map(|of_card| (bundle.optimized(), &of_card.model));
+        let files = [(bundle.model(), &card.model), (bundle.probe_path(), &card.probe)];
+        for (path, expected) in files.into_iter().chain(optimized) {
             let found = Digest::of_file(&path)?;
             if found != *expected {
                 let path = path.display().to_string();
