@@ -1,4 +1,4 @@
-"""Holds `rift-runtime gradient` against the gradients that `export_torchvision.py` wrote.
+"""Holds `rift-runtime gradient` against the gradients that `export_torchvision.py` or `export_keras.py` wrote.
 
     .peers/bin/python tests/peers/compare_gradients.py FOLDER --runtime target/release/rift-runtime
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--runtime", type=pathlib.Path, default="target/release/rift-runtime")
     args = parser.parse_args()
-    print("| model | opset | nodes | with gradient | relative error | PyTorch float32 | s |")
+    print("| model | opset | nodes | with gradient | relative error | the peer's float32 | s |")
     print("|---|---|---|---|---|---|---|")
     models = sorted(args.folder.glob("*.onnx"))
     with tempfile.TemporaryDirectory() as folder:
