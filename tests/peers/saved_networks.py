@@ -5,6 +5,7 @@ import json
 import onnx
 import torch
 from safetensors import safe_open
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import reference_networks
 
@@ -60,3 +61,16 @@ def normalisation(convolution):
     """The name of the batch normalisation that follows a convolution in a ResNet."""
     before, _, last = convolution.rpartition(".")
     return f"{before}.{int(last) + 1}" if last.isdigit() else convolution.replace("conv", "bn")
+
+
+def folded(network):
+    """A ResNet of BasicBlocks that computes the same faster: its convolutions hold the normalisation, and inside
+    it channels come last in memory."""
+    for name, convolution in list(network.named_modules()):
+        if isinstance(convolution, torch.nn.Conv2d):
+            norm = normalisation(name)
+            network.set_submodule(name, fuse_conv_bn_eval(convolution, network.get_submodule(norm)))
+            network.set_submodule(norm, torch.nn.Identity())
+    last = {"memory_format": torch.channels_last}
+    network.register_forward_pre_hook(lambda _, images: images[0].contiguous(**last))
+    return network.to(**last).requires_grad_(False)
