@@ -186,7 +186,7 @@ impl<'m> GraphIndex<'m> {
 }
 
 /// Whether a node's operator belongs to ONNX itself.
-pub(super) fn is_default_domain(node: &NodeProto) -> bool {
+pub fn is_default_domain(node: &NodeProto) -> bool {
     matches!(node.domain(), "" | "ai.onnx")
 }
 

@@ -41,7 +41,7 @@ mod wire;
 
 pub use attribute::{AttributeError, Attributes};
 pub use edit::GraphBuilder;
-pub use graph::{GraphError, GraphIndex};
+pub use graph::{GraphError, GraphIndex, is_default_domain};
 pub use model::{MAX_BYTES, Model, OnnxError, decode};
 pub use names::Names;
 pub use plain::{OLDEST_OPSET, PLAIN_OPSET, plain};

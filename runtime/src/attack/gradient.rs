@@ -136,11 +136,6 @@ impl<'c> Attacker<'c> {
         self
     }
 
-    /// Asks about this many images at once, unless the model insists on a number.
-    pub fn set_batch(&mut self, batch: usize) {
-        self.worker.set_batch(batch);
-    }
-
     /// Follows the first of the losses, if there is one.
     pub(super) fn follow_any(&mut self) -> Result<bool, OracleError> {
         match self.graphs.0.keys().next().copied() {
@@ -180,6 +175,10 @@ impl Oracle for Attacker<'_> {
 
     fn levels(&self) -> Option<f32> {
         self.classifier.levels()
+    }
+
+    fn set_batch(&mut self, batch: usize) {
+        self.worker.set_batch(batch);
     }
 
     fn logits(&mut self, images: &ArrayView4<f32>) -> Result<Array2<f32>, OracleError> {

@@ -35,7 +35,7 @@ pub fn loss_gradient_at(
     interface: &Interface,
     (head, form): (Head, Form),
 ) -> Result<Model, AutodiffError> {
-    extend((&Forward::of(model, trace, interface.clone())?, form), |forward, builder| {
+    extend((&Forward::of(model, trace, interface)?, form), |forward, builder| {
         let loss = head.append(&forward.interface, forward.classes, builder)?;
         builder.node_making("loss", "Identity", &[&loss.loss], vec![])?;
         builder.output("loss", DataType::Float, &forward.interface.dims[..1]);
@@ -66,7 +66,7 @@ pub fn vector_jacobian_at(
     interface: &Interface,
     form: Form,
 ) -> Result<Model, AutodiffError> {
-    extend((&Forward::of(model, trace, interface.clone())?, form), |forward, builder| {
+    extend((&Forward::of(model, trace, interface)?, form), |forward, builder| {
         let dims = [forward.interface.dims[0].clone(), Dim::Fixed(forward.classes)];
         Ok(builder.input("cotangent", DataType::Float, &dims)?)
     })

@@ -9,7 +9,7 @@ use rift_models::onnx::{DataType, Dim, GraphIndex, Model, OLDEST_OPSET, TensorTy
 
 use super::error::AutodiffError;
 use super::interface::Interface;
-use crate::session::trace::{Length, Trace};
+use crate::session::trace::Trace;
 
 /// The names of the inputs and outputs that a gradient graph adds, except `logits`.
 const ADDED: [&str; 5] = ["loss", "input_gradient", "labels", "targets", "cotangent"];
@@ -35,9 +35,10 @@ impl Forward {
     pub(super) fn of(
         model: &Model,
         trace: &Trace,
-        mut interface: Interface,
+        interface: &Interface,
     ) -> Result<Self, AutodiffError> {
         let model = plain_form(model)?;
+        let mut interface = settled(interface, trace);
         let classes = classes(trace, &interface)?;
         let taken = ADDED.iter().chain(&["logits"]).find(|name| **name == interface.input);
         if let Some(name) = taken {
@@ -67,7 +68,7 @@ impl Forward {
         }
         let mut trace = trace.clone();
         if trace.get(&interface.logits.value).is_some_and(|t| t.shape.len() > 2) {
-            flatten(&mut proto, &mut trace, &mut interface.logits.value);
+            flatten(&mut proto, (&mut trace, classes), &mut interface.logits.value);
         }
         let renamed = renaming(&proto, &interface);
         rename(&mut proto, &renamed);
@@ -77,24 +78,41 @@ impl Forward {
     }
 }
 
+/// `interface` with the output as the logits where the softmax that stands before it is not over
+/// one row of classes an image: several groups of probabilities are no logits of one choice.
+pub(super) fn settled(interface: &Interface, trace: &Trace) -> Interface {
+    let mut settled = interface.clone();
+    let logits = &mut settled.logits;
+    if logits.before_softmax && row(trace, interface, &logits.value).is_none() {
+        logits.value.clone_from(&logits.output);
+        logits.before_softmax = false;
+    }
+    settled
+}
+
+/// How many numbers `value` has an image, if they stand in one dimension.
+fn row(trace: &Trace, interface: &Interface, value: &str) -> Option<usize> {
+    let (batch, rest) = trace.get(value)?.shape.split_first()?;
+    let image = trace.get(&interface.input)?;
+    let lengths: Option<Vec<usize>> = rest.iter().map(|length| length.fixed()).collect();
+    let lengths = lengths.filter(|l| !l.is_empty() && image.shape.first() == Some(batch))?;
+    let is_row = lengths.iter().filter(|length| **length != 1).count() <= 1;
+    is_row.then(|| lengths.iter().product()).filter(|classes| *classes >= 1)
+}
+
 fn classes(trace: &Trace, interface: &Interface) -> Result<usize, AutodiffError> {
-    let logits = trace.get(&interface.logits.value);
-    let classes = match logits.map(|t| t.shape.as_slice()) {
-        Some([_, classes, rest @ ..]) if rest.iter().all(|l| *l == Length::Fixed(1)) => {
-            classes.fixed().filter(|n| *n >= 1)
-        }
-        _ => None,
-    };
-    classes.ok_or_else(|| {
-        let shape: Vec<String> =
-            logits.iter().flat_map(|t| &t.shape).map(ToString::to_string).collect();
-        let found = format!("`{}` [{}]", interface.logits.value, shape.join(", "));
+    let value = &interface.logits.value;
+    row(trace, interface, value).ok_or_else(|| {
+        let shape = trace.get(value).map(|t| t.shape.as_slice()).unwrap_or_default();
+        let shape: Vec<String> = shape.iter().map(ToString::to_string).collect();
+        let found = format!("`{value}` [{}]", shape.join(", "));
         AutodiffError::Interface { expected: "logits float[N, classes]", found }
     })
 }
 
-/// Makes `N × classes` of `N × classes × 1 × 1`, as networks that end in a global pool give it.
-fn flatten(proto: &mut ModelProto, trace: &mut Trace, logits: &mut String) {
+/// Makes `N × classes` of `N × classes × 1 × 1`, as networks that end in a global pool give it, or
+/// of `N × 1 × 1 × classes`.
+fn flatten(proto: &mut ModelProto, (trace, classes): (&mut Trace, usize), logits: &mut String) {
     let Some(graph) = &mut proto.graph else { return };
     let mut flat = format!("{logits}_flat");
     while trace.get(&flat).is_some() {
@@ -110,7 +128,7 @@ fn flatten(proto: &mut ModelProto, trace: &mut Trace, logits: &mut String) {
     for output in &mut graph.output {
         output.name = Some(flat.clone());
     }
-    trace.note_flattened(logits, &flat);
+    trace.note_flattened(logits, (&flat, classes));
     *logits = flat;
 }
 

@@ -1,8 +1,10 @@
 //! Where a classifier takes its images and gives its logits.
 
 use rift_models::onnx::attribute::node_label;
-use rift_models::onnx::proto::ValueInfoProto;
-use rift_models::onnx::{Attributes, DataType, Dim, GraphIndex, Model, TensorType};
+use rift_models::onnx::proto::{NodeProto, ValueInfoProto};
+use rift_models::onnx::{
+    Attributes, DataType, Dim, GraphIndex, Model, TensorType, is_default_domain, tensor,
+};
 
 use super::AutodiffError;
 
@@ -11,6 +13,8 @@ use super::AutodiffError;
 pub struct Logits {
     /// Its name in the model.
     pub value: String,
+    /// The name of the model's output, which is made from it.
+    pub output: String,
     /// Whether the model goes on with a `Softmax` or `LogSoftmax`, which an attack must leave out:
     /// where it saturates, its gradient vanishes and the model only seems robust. Whoever reports on
     /// the model should say so.
@@ -95,14 +99,12 @@ impl Interface {
 }
 
 fn is_image(element: DataType) -> bool {
-    matches!(
-        element,
-        DataType::Float
-            | DataType::Double
-            | DataType::Float16
-            | DataType::Bfloat16
-            | DataType::Uint8
-    )
+    is_float(element) || element == DataType::Uint8
+}
+
+fn is_float(element: DataType) -> bool {
+    use DataType::{Bfloat16, Double, Float, Float16};
+    matches!(element, Float | Double | Float16 | Bfloat16)
 }
 
 fn layout(dims: &[Dim]) -> Layout {
@@ -118,20 +120,41 @@ fn logits(index: &GraphIndex<'_>, output: &str) -> Logits {
     let mut value = output;
     while let Some(position) = index.producer(value) {
         let node = &index.nodes()[position];
-        let Some(source) = node.input.first() else { break };
+        let Some(source) = node.input.first().filter(|_| is_default_domain(node)) else { break };
         match node.op_type() {
-            "Identity" => value = source,
-            // The last axis is the classes' where there are two; the graph is refused where it is not.
-            "Softmax" | "LogSoftmax" if is_over_classes(Attributes::of(node)) => {
+            "Softmax" | "LogSoftmax" if is_within_an_image(Attributes::of(node)) => {
                 tracing::debug!(node = node_label(node), "differentiating before the softmax");
-                return Logits { value: source.clone(), before_softmax: true };
+                let (value, output) = (source.clone(), output.to_owned());
+                return Logits { value, output, before_softmax: true };
             }
+            _ if keeps_order(node, index) => value = source,
             _ => break,
         }
     }
-    Logits { value: output.to_owned(), before_softmax: false }
+    let output = output.to_owned();
+    Logits { value: output.clone(), output, before_softmax: false }
 }
 
-fn is_over_classes(attributes: Attributes<'_>) -> bool {
-    matches!(attributes.int("axis"), Ok(None | Some(-1 | 1)))
+/// Whether a softmax is over another dimension than the batch. That it is over the classes is seen
+/// when the shapes are known.
+fn is_within_an_image(attributes: Attributes<'_>) -> bool {
+    matches!(attributes.int("axis"), Ok(axis) if axis != Some(0))
+}
+
+/// Whether a node leaves probabilities in order, class by class: it converts or shapes them, cuts
+/// them off or takes their logarithm.
+fn keeps_order(node: &NodeProto, index: &GraphIndex<'_>) -> bool {
+    match node.op_type() {
+        "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Clip" | "Log" => true,
+        "Cast" => {
+            let to = Attributes::of(node).int("to").ok().flatten();
+            to.and_then(|to| DataType::try_from(i32::try_from(to).ok()?).ok()).is_some_and(is_float)
+        }
+        // A third input may switch training on.
+        "Dropout" => node.input.get(2).is_none_or(|training| {
+            let stored = index.constant(training).and_then(|t| tensor::load::<bool>(t).ok());
+            training.is_empty() || stored.is_some_and(|on| on.iter().all(|on| !on))
+        }),
+        _ => false,
+    }
 }

@@ -1,5 +1,6 @@
 //! Which operators have a rule.
 
+use rift_models::onnx::is_default_domain;
 use rift_models::onnx::proto::NodeProto;
 
 use super::rule::Rule;
@@ -7,7 +8,7 @@ use super::rules;
 
 /// The rule for `node`, if its operator has one.
 pub(super) fn rule(node: &NodeProto) -> Option<Rule> {
-    if !matches!(node.domain(), "" | "ai.onnx") {
+    if !is_default_domain(node) {
         return None;
     }
     all().find(|rule| rule.op == node.op_type())

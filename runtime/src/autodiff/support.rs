@@ -6,7 +6,7 @@ use rift_models::onnx::{DataType, GraphIndex, Model};
 
 use super::error::{AutodiffError, Refusal, Unsupported};
 use super::form::Form;
-use super::forward::plain_form;
+use super::forward::{plain_form, settled};
 use super::interface::Interface;
 use super::registry;
 use super::rule::{Backward, Rule, View};
@@ -56,7 +56,7 @@ pub fn support_at(
 ) -> Result<(), AutodiffError> {
     let model = plain_form(model)?;
     let index = GraphIndex::new(&model)?;
-    Path::find(&model, &index, trace, interface).map(|_| ())
+    Path::find(&model, &index, trace, &settled(interface, trace)).map(|_| ())
 }
 
 /// The way from the image to the logits.
@@ -87,7 +87,10 @@ impl<'a> Path<'a> {
             if !reads || made.is_empty() {
                 continue;
             }
-            let passes = |v: &&str| is_float(v) || quantized::makes(node);
+            let element = |v: &str| trace.get(v).map(|t| t.element);
+            let sources = node.input.iter().filter(|v| active.contains(v.as_str()));
+            let sources: Vec<DataType> = sources.filter_map(|v| element(v)).collect();
+            let passes = |v: &&str| is_float(v) || quantized::makes(node, &sources, element(v));
             let is_step = PIECEWISE_CONSTANT.contains(&node.op_type());
             let mut flows: Vec<&str> = made.into_iter().filter(passes).collect();
             if node.op_type() == "Sign" {

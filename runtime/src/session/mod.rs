@@ -11,6 +11,7 @@ mod options;
 mod packer;
 mod pool;
 mod provider;
+mod role;
 mod runner;
 mod signature;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use options::{BuildError, SessionOptions, build};
 pub use packer::Packer;
 pub use pool::{Pool, spread};
 pub use provider::{Engine, NameError, Precision, PrecisionError, Provider};
+pub use role::Role;
 pub use runner::{Element, Runner, Stop};
 pub use worker::Worker;
 

@@ -14,10 +14,11 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use rift_models::onnx::proto::{TensorProto, ValueInfoProto};
 use rift_models::onnx::{
-    DataType, Dim, GraphError, GraphIndex, Model, OnnxError, TensorType, plain, tensor,
+    DataType, Dim, GraphError, GraphIndex, Model, OnnxError, TensorType, is_default_domain, plain,
+    tensor,
 };
 
-/// Longer rows of numbers are no shapes, axes, pads or scales, and are not kept.
+/// Longer rows of numbers that are computed are no shapes, axes, pads or scales, and are not kept.
 const MAX_ROW: usize = 4096;
 
 /// The height and width of an image for models that leave them free.
@@ -140,6 +141,12 @@ impl Trace {
             None => (run(2)?, Some(run(3)?)),
         };
         let mut trace = compare(first, second.as_ref());
+        if second.is_none() {
+            // One run cannot tell what depends on the image.
+            let shown = shown(&index, &input);
+            trace.integers.retain(|name, _| !shown.contains(name.as_str()));
+            trace.floats.retain(|name, _| !shown.contains(name.as_str()));
+        }
         for node_input in index.nodes().iter().flat_map(|n| &n.input) {
             if let Some(constant) = index.constant(node_input) {
                 let shape = tensor::shape(constant).map_err(GraphError::from)?;
@@ -168,20 +175,21 @@ impl Trace {
     }
 
     fn note_numbers(&mut self, value: &str, constant: &TensorProto) {
-        if constant.dims.iter().product::<i64>() > MAX_ROW as i64 {
-            return;
-        }
+        // Stored whole numbers may be many: places to gather from.
         if let Ok(values) = tensor::load_integers(constant) {
             self.integers.insert(value.to_owned(), values);
-        } else if let Ok(values) = tensor::load::<f32>(constant) {
+        } else if constant.dims.iter().product::<i64>() <= MAX_ROW as i64
+            && let Ok(values) = tensor::load::<f32>(constant)
+        {
             self.floats.insert(value.to_owned(), values.iter().copied().collect());
         }
     }
 
-    /// Adds `flat`, which is `value` without all but its first two dimensions, each of length 1.
-    pub(crate) fn note_flattened(&mut self, value: &str, flat: &str) {
+    /// Adds `flat`, which is `value` with all dimensions after the batch as one of length `count`.
+    pub(crate) fn note_flattened(&mut self, value: &str, (flat, count): (&str, usize)) {
         if let Some(mut traced) = self.values.get(value).cloned() {
-            traced.shape.truncate(2);
+            traced.shape.truncate(1);
+            traced.shape.push(Length::Fixed(count));
             self.values.insert(flat.to_owned(), traced);
         }
     }
@@ -290,9 +298,27 @@ fn element(ty: TensorElementType) -> DataType {
         TensorElementType::Int32 => DataType::Int32,
         TensorElementType::Int8 => DataType::Int8,
         TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Int16 => DataType::Int16,
+        TensorElementType::Uint16 => DataType::Uint16,
         TensorElementType::Bool => DataType::Bool,
         _ => DataType::Undefined,
     }
+}
+
+/// The values that hold something of what the images show: all that is computed from them, but for
+/// shapes.
+fn shown<'m>(index: &GraphIndex<'m>, input: &'m str) -> HashSet<&'m str> {
+    let mut shown = HashSet::from([input]);
+    for node in index.nodes() {
+        let is_shape = is_default_domain(node) && matches!(node.op_type(), "Shape" | "Size");
+        let reads = node.input.iter().any(|value| shown.contains(value.as_str()));
+        // An inner graph reads what it likes.
+        let has_graph = node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
+        if (reads && !is_shape) || has_graph {
+            shown.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    shown
 }
 
 fn compare(first: Run, second: Option<&Run>) -> Trace {
@@ -313,86 +339,14 @@ fn compare(first: Run, second: Option<&Run>) -> Trace {
         let shape = dims.iter().enumerate().map(length).collect();
         trace.values.insert(name, Traced { element, shape });
     }
-    // One run cannot tell what depends on the image; only stored numbers are then known, and
-    // whole numbers, which in classifiers are shapes.
     trace.integers = first.integers;
+    trace.floats = first.floats;
     if let Some(second) = second {
         trace.integers.retain(|name, values| second.integers.get(name) == Some(values));
-        trace.floats = first.floats;
         trace.floats.retain(|name, values| second.floats.get(name) == Some(values));
     }
     trace
 }
 
 #[cfg(test)]
-mod tests {
-    use rift_models::onnx::{GraphBuilder, attribute};
-
-    use super::*;
-    use crate::session::library;
-
-    #[test]
-    fn knows_what_follows_the_batch() {
-        let Ok(library) = library::load(None) else {
-            eprintln!("skipped: ONNX Runtime is absent");
-            return;
-        };
-        let mut builder = GraphBuilder::new("g", 17);
-        let dims = [Dim::free("N"), Dim::Fixed(2), Dim::Fixed(3), Dim::Fixed(3)];
-        let x = builder.input("x", DataType::Float, &dims).unwrap();
-        let shape = builder.node("Shape", &[&x], vec![]);
-        let tail = builder.node("Shape", &[&x], vec![attribute::int("start", 2)]);
-        let all = builder.integers("all", &[-1]);
-        let flat = builder.node("Reshape", &[&x, &all], vec![]);
-        let rows = builder.node("Flatten", &[&x], vec![]);
-        builder.output(&rows, DataType::Float, &[Dim::free("N"), Dim::Fixed(18)]);
-        builder.output(&flat, DataType::Float, &[Dim::Free(None)]);
-        let model = builder.finish().unwrap();
-        let trace = Trace::measure(library.environment(), &model).unwrap();
-        assert!(trace.has_free_batch());
-        let shape_of = |value: &str| trace.get(value).unwrap().shape.clone();
-        assert_eq!(shape_of(&rows), [Length::Batch, Length::Fixed(18)]);
-        assert_eq!(shape_of(&flat), [Length::Multiple(18)]);
-        assert_eq!(shape_of("x")[0], Length::Batch);
-        assert_eq!(trace.get(&shape).unwrap().element, DataType::Int64);
-        assert_eq!(trace.integers(&tail), Some(&[3, 3][..]));
-        assert_eq!(trace.integers(&all), Some(&[-1][..]));
-        assert_eq!(trace.integers(&shape), None);
-    }
-
-    #[test]
-    fn a_free_size_is_chosen_or_given() {
-        let Ok(library) = library::load(None) else {
-            eprintln!("skipped: ONNX Runtime is absent");
-            return;
-        };
-        let mut builder = GraphBuilder::new("g", 17);
-        let dims = [Dim::free("N"), Dim::Fixed(3), Dim::free("H"), Dim::free("W")];
-        let x = builder.input("x", DataType::Float, &dims).unwrap();
-        let shape = builder.integers("shape", &[-1, 2]);
-        let y = builder.node("Reshape", &[&x, &shape], vec![]);
-        builder.output(&y, DataType::Float, &[Dim::Free(None), Dim::Fixed(2)]);
-        let model = builder.finish().unwrap();
-        let environment = library.environment();
-        let free = Trace::measure(environment, &model).unwrap();
-        assert_eq!(free.get("x").unwrap().shape[2..], [Length::Fixed(224); 2]);
-        let given = Trace::measure_at(environment, &model, Some(&[3, 8, 6])).unwrap();
-        assert_eq!(given.get(&y).unwrap().shape, [Length::Multiple(72), Length::Fixed(2)]);
-        let other = Trace::measure_at(environment, &model, Some(&[1, 8, 6])).unwrap_err();
-        assert!(other.to_string().contains("`x` float[N, 3, H, W]"), "{other}");
-    }
-
-    #[test]
-    fn refuses_what_takes_no_images() {
-        let Ok(library) = library::load(None) else {
-            eprintln!("skipped: ONNX Runtime is absent");
-            return;
-        };
-        let mut builder = GraphBuilder::new("g", 17);
-        let x = builder.input("x", DataType::Int64, &[Dim::free("N"), Dim::Fixed(3)]).unwrap();
-        let y = builder.node("Neg", &[&x], vec![]);
-        builder.output(&y, DataType::Int64, &[Dim::free("N"), Dim::Fixed(3)]);
-        let error = Trace::measure(library.environment(), &builder.finish().unwrap()).unwrap_err();
-        assert!(error.to_string().contains("`x` int64[N, 3]"), "{error}");
-    }
-}
+mod tests;

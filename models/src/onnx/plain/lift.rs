@@ -124,24 +124,41 @@ fn upsample(rewrite: &mut Rewrite<'_>, node: &mut NodeProto, opset: i64) -> Resu
         let scales = rewrite.floats(&format!("{}_scales", node_label(node)), &scales.floats);
         set_input(node, 1, scales);
     }
-    node.op_type = Some("Resize".to_owned());
     resize(rewrite, node);
     Ok(())
 }
 
 /// `Resize` of version 10 as that of 11: the scales move, and what was the only way gets a name.
-fn resize(rewrite: &Rewrite<'_>, node: &mut NodeProto) {
+///
+/// The nearest number was the next above along a dimension that shrinks and the next below along
+/// the others. Version 11 has one way for all dimensions, so where both may be wanted, one node
+/// shrinks and another does the rest.
+fn resize(rewrite: &mut Rewrite<'_>, node: &mut NodeProto) {
+    let can_shrink = node.op_type() == "Resize";
+    node.op_type = Some("Resize".to_owned());
     let scales = node.input.get(1).cloned().unwrap_or_default();
-    let stored = rewrite.stored(&scales).and_then(|t| tensor::load::<f32>(t).ok());
-    let shrinks = stored.is_some_and(|s| s.iter().any(|scale| *scale < 1.0));
+    node.input.truncate(1);
     if let Ok(Some("bilinear" | "trilinear")) = Attributes::of(node).string("mode") {
         take(node, "mode");
         node.attribute.push(attribute::string("mode", "linear"));
     }
-    node.input.truncate(1);
+    let is_nearest = matches!(Attributes::of(node).string("mode"), Ok(None | Some("nearest")));
+    node.attribute.push(attribute::string("coordinate_transformation_mode", "asymmetric"));
+    let stored = rewrite.stored(&scales).and_then(|t| tensor::load::<f32>(t).ok());
+    let any = |is: fn(&f32) -> bool| stored.as_ref().is_none_or(|scales| scales.iter().any(is));
+    let shrinks = can_shrink && any(|scale| *scale < 1.0);
+    let nearest = |way: &str| attribute::string("nearest_mode", way);
+    if is_nearest && shrinks && any(|scale| *scale > 1.0) {
+        let one = rewrite.floats(&format!("{}_one", node_label(node)), &[1.0]);
+        let down = rewrite.before(node, "Min", &[&scales, &one], vec![]);
+        let up = rewrite.before(node, "Max", &[&scales, &one], vec![]);
+        let input = node.input.first().cloned().unwrap_or_default();
+        let settings = [node.attribute.as_slice(), &[nearest("ceil")]].concat();
+        let shrunk = rewrite.before(node, "Resize", &[&input, "", &down], settings);
+        node.input = vec![shrunk, String::new(), up];
+        node.attribute.push(nearest("floor"));
+        return;
+    }
     set_input(node, 2, scales);
-    node.attribute.extend([
-        attribute::string("coordinate_transformation_mode", "asymmetric"),
-        attribute::string("nearest_mode", if shrinks { "ceil" } else { "floor" }),
-    ]);
+    node.attribute.push(nearest(if shrinks { "ceil" } else { "floor" }));
 }

@@ -3,7 +3,7 @@ use ndarray::{ArrayD, arr0, array};
 
 use super::*;
 use crate::onnx::proto::NodeProto;
-use crate::onnx::{DataType, Dim, GraphBuilder, GraphIndex, attribute, tensor};
+use crate::onnx::{Attributes, DataType, Dim, GraphBuilder, GraphIndex, attribute, tensor};
 
 fn model(opset: i64, build: impl FnOnce(&mut GraphBuilder, &str) -> String) -> Model {
     let mut builder = GraphBuilder::new("old", opset);
@@ -89,6 +89,51 @@ fn half_precision_and_bytes_become_float() {
     assert_eq!(elements, [DataType::Float; 2]);
     assert_eq!(graph.node[0].attribute[0].i(), DataType::Float as i64);
     assert_eq!(plain(&wide).unwrap().into_owned(), wide.into_owned());
+}
+
+#[test]
+fn a_resize_that_rounds_both_ways_is_two() {
+    let resize = |scales: &[f32], mode: &str| {
+        let old = model(10, |b, x| {
+            let scales = b.floats("scales", scales);
+            b.named_node("y", "Resize", &[x, &scales], vec![attribute::string("mode", mode)])
+        });
+        let lifted = plain(&old).unwrap().into_owned();
+        assert_eq!(lifted.graph().node.last().unwrap().output, ["y"]);
+        let way = |node: &NodeProto| {
+            let way = Attributes::of(node).string("nearest_mode").unwrap();
+            format!("{} {}", node.op_type(), way.unwrap_or_default())
+        };
+        lifted.graph().node.iter().map(way).collect::<Vec<_>>()
+    };
+    assert_eq!(resize(&[1.0, 1.0, 0.5, 0.5], "nearest"), ["Resize ceil"]);
+    assert_eq!(resize(&[1.0, 1.0, 2.0, 1.0], "nearest"), ["Resize floor"]);
+    let both = resize(&[1.0, 1.0, 0.5, 2.0], "nearest");
+    assert_eq!(both, ["Min ", "Max ", "Resize ceil", "Resize floor"]);
+    assert_eq!(resize(&[1.0, 1.0, 0.5, 2.0], "linear").len(), 1);
+}
+
+#[test]
+fn images_of_bytes_stay_bytes_for_what_needs_them() {
+    let readers = |read: &dyn Fn(&mut GraphBuilder, &str) -> String| {
+        let mut builder = GraphBuilder::new("bytes", 17);
+        let dims = [Dim::free("N"), Dim::Fixed(2)];
+        let x = builder.input("x", DataType::Uint8, &dims).unwrap();
+        let y = read(&mut builder, &x);
+        builder.output(&y, DataType::Float, &dims);
+        let wide = plain(&builder.finish().unwrap()).unwrap().into_owned();
+        assert!(GraphIndex::new(&wide).is_ok());
+        operators(&wide).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let cast = |b: &mut GraphBuilder, x: &str| {
+        b.node("Cast", &[x], vec![attribute::int("to", DataType::Float as i64)])
+    };
+    assert_eq!(readers(&cast), ["Cast"]);
+    let turned = readers(&|b, x| {
+        let turned = b.node("Identity", &[x], vec![]);
+        cast(b, &turned)
+    });
+    assert_eq!(turned, ["QuantizeLinear", "Identity", "Cast"]);
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! `float` in place of every other floating-point type, and of bytes for the image.
 
-use super::rewrite::Rewrite;
-use crate::onnx::attribute::{self, node_label};
-use crate::onnx::graph::is_default_domain;
+use ndarray::arr0;
+
 use crate::onnx::proto::attribute_proto::AttributeType;
 use crate::onnx::proto::type_proto::Value as TypeValue;
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use crate::onnx::{DataType, Model, OnnxError, TensorType, tensor};
+use crate::onnx::{DataType, Model, Names, OnnxError, TensorType, is_default_domain, tensor};
 
 const FLOAT: i64 = DataType::Float as i64;
 
@@ -65,15 +64,10 @@ pub(super) fn widen(proto: &mut ModelProto) -> Result<(), OnnxError> {
             attribute.i = Some(FLOAT);
         }
     }
-    Rewrite::each(graph, |rewrite, node| {
-        let reads_image = node.input.first().is_some_and(|i| bytes.contains(i));
-        if reads_image && is_default_domain(&node) && node.op_type() == "DequantizeLinear" {
-            scale(rewrite, &node);
-        } else {
-            rewrite.push(node);
-        }
-        Ok(())
-    })
+    for image in &bytes {
+        round(graph, image);
+    }
+    Ok(())
 }
 
 fn widen_tensor(stored: &mut TensorProto) -> Result<(), OnnxError> {
@@ -83,21 +77,31 @@ fn widen_tensor(stored: &mut TensorProto) -> Result<(), OnnxError> {
     Ok(())
 }
 
-/// `(x − z) · s`, as `DequantizeLinear` does to bytes.
-fn scale(rewrite: &mut Rewrite<'_>, node: &NodeProto) {
-    let input = |slot: usize| node.input.get(slot).cloned().unwrap_or_default();
-    let mut value = input(0);
-    let zero = input(2);
-    if !zero.is_empty() {
-        let to_float = vec![attribute::int("to", FLOAT)];
-        let zero = rewrite.before(node, "Cast", &[&zero], to_float);
-        value = rewrite.before(node, "Sub", &[&value, &zero], vec![]);
+/// Gives the readers of `image`, whose numbers have become `float`, bytes again, which operators on
+/// whole numbers insist on; nobody needs them where all that is done is to make `float` of them.
+fn round(graph: &mut GraphProto, image: &str) {
+    let converts = |n: &NodeProto| {
+        let is_cast = is_default_domain(n) && n.op_type() == "Cast";
+        is_cast && n.attribute.iter().any(|a| a.name() == "to" && a.i() == FLOAT)
+    };
+    let reads = |n: &&NodeProto| n.input.iter().any(|value| value == image);
+    if graph.node.iter().filter(reads).all(converts) {
+        return;
     }
-    rewrite.push(NodeProto {
-        op_type: Some("Mul".to_owned()),
-        name: Some(node_label(node).to_owned()),
-        input: vec![value, input(1)],
-        output: node.output.clone(),
+    let mut names = Names::of(graph);
+    let [bytes, step, black] =
+        ["bytes", "step", "black"].map(|what| names.fresh(&format!("{image}_{what}")));
+    for value in graph.node.iter_mut().flat_map(|n| &mut n.input).filter(|v| *v == image) {
+        value.clone_from(&bytes);
+    }
+    graph.initializer.push(tensor::store(&step, &arr0(1.0f32)));
+    graph.initializer.push(tensor::store(&black, &arr0(0u8)));
+    let node = NodeProto {
+        op_type: Some("QuantizeLinear".to_owned()),
+        name: Some(bytes.clone()),
+        input: vec![image.to_owned(), step, black],
+        output: vec![bytes],
         ..NodeProto::default()
-    });
+    };
+    graph.node.insert(0, node);
 }

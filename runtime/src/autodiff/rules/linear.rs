@@ -88,15 +88,17 @@ fn gemm(
 }
 
 fn check_matmul(view: &View<'_>) -> Result<(), Refusal> {
-    for value in [view.input(0)?, view.input(1)?] {
-        if view.shape(value)?.len() < 2 {
+    for slot in [0, 1] {
+        let value = view.input(slot)?;
+        if view.shape(value)?.len() < 2 && view.is_active(slot) {
             return Err(Refusal(format!("`{value}` is a vector, expected a matrix")));
         }
     }
     view.shape(view.output()?).map(|_| ())
 }
 
-/// `g Bᵀ` and `Aᵀ g`, summed over the dimensions that were broadcast.
+/// `g Bᵀ` and `Aᵀ g`, summed over the dimensions that were broadcast. A vector is a row on the left
+/// and a column on the right.
 fn matmul(
     view: &View<'_>,
     gradient: &str,
@@ -108,23 +110,33 @@ fn matmul(
             continue;
         }
         let rank = view.shape(view.input(other)?)?.len();
-        let mut order: Vec<i64> = (0..rank as i64).collect();
-        order.swap(rank - 1, rank - 2);
-        let order = vec![attribute::ints("perm", &order)];
-        let turned = builder.node("Transpose", &[view.input(other)?], order);
-        let inputs = if slot == 0 { [gradient, &turned] } else { [&turned, gradient] };
-        let product = builder.node("MatMul", &inputs, vec![]);
+        let is_vector = rank < 2;
+        let [gradient, turned] = if is_vector {
+            let (axis, shape) = if slot == 0 { (-1, [1, -1]) } else { (-2, [-1, 1]) };
+            let axes = builder.integers("axes", &[axis]);
+            let gradient = builder.node("Unsqueeze", &[gradient, &axes], vec![]);
+            [gradient, emit::Formula::new(builder).reshape(view.input(other)?, &shape)]
+        } else {
+            let mut order: Vec<i64> = (0..rank as i64).collect();
+            order.swap(rank - 1, rank - 2);
+            let order = vec![attribute::ints("perm", &order)];
+            let turned = builder.node("Transpose", &[view.input(other)?], order);
+            [gradient.to_owned(), turned]
+        };
+        let inputs = if slot == 0 { [&gradient, &turned] } else { [&turned, &gradient] };
+        let product = builder.node("MatMul", &inputs.map(String::as_str), vec![]);
         let value = view.input(slot)?;
-        let from = product_shape(view, value)?;
+        let from = product_shape(view, value, is_vector)?;
         contributions.push((slot, emit::unbroadcast(view, product, &from, value, builder)?));
     }
     Ok(contributions)
 }
 
 /// The shape of the product before the sum: the result's leading dimensions, the value's matrix.
-fn product_shape(view: &View<'_>, value: &str) -> Result<Vec<Length>, Refusal> {
+fn product_shape(view: &View<'_>, value: &str, is_by_vector: bool) -> Result<Vec<Length>, Refusal> {
     let (result, value) = (view.shape(view.output()?)?, view.shape(value)?);
-    Ok([&result[..result.len() - 2], &value[value.len() - 2..]].concat())
+    let leading = result.len() - if is_by_vector { 1 } else { 2 };
+    Ok([&result[..leading], &value[value.len() - 2..]].concat())
 }
 
 #[cfg(test)]
@@ -193,6 +205,14 @@ mod tests {
         Case::new(&[2, 4]).check("MatMul left", |b, x| {
             let w = b.array("w", &weights(&[3, 2]));
             b.node("MatMul", &[&w, x], vec![])
+        });
+        Case::new(&[2, 4]).check("MatMul by a column", |b, x| {
+            let v = b.array("v", &weights(&[4]));
+            b.node("MatMul", &[x, &v], vec![])
+        });
+        Case::new(&[2, 4]).check("MatMul of a row", |b, x| {
+            let v = b.array("v", &weights(&[2]));
+            b.node("MatMul", &[&v, x], vec![])
         });
         Case::new(&[3, 3]).check("MatMul squared", |b, x| b.node("MatMul", &[x, x], vec![]));
     }

@@ -12,14 +12,41 @@ pub(super) const RULES: [Rule; 2] = [
     Rule { op: "QuantizeLinear", check, backward: First(quantize) },
 ];
 
+/// Operators that move numbers, pick among them or convert them, so that whole numbers stand for the
+/// same before and after.
+const MOVES: [&str; 19] = [
+    "Cast",
+    "Concat",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Pad",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
 /// Whether a value that is no `float` may carry a gradient next to such an operator: the gradient
 /// is then by the whole number that stands in it.
 pub(in crate::autodiff) fn carries(op: &str, element: Option<DataType>) -> bool {
-    matches!(op, "QuantizeLinear" | "DequantizeLinear")
-        && matches!(
-            element,
-            Some(DataType::Int8 | DataType::Uint8 | DataType::Int16 | DataType::Uint16)
-        )
+    match element {
+        Some(DataType::Int8 | DataType::Uint8 | DataType::Int16 | DataType::Uint16) => {
+            matches!(op, "QuantizeLinear" | "DequantizeLinear") || MOVES.contains(&op)
+        }
+        // Bytes converted to more bits.
+        Some(DataType::Int32 | DataType::Int64) => MOVES.contains(&op),
+        _ => false,
+    }
 }
 
 fn check(view: &View<'_>) -> Result<(), Refusal> {
@@ -91,9 +118,20 @@ fn quantize(
     Ok(vec![(0, f.div(&passed, &scale))])
 }
 
-/// Whether a node makes whole numbers through which a gradient goes on.
-pub(in crate::autodiff) fn makes(node: &NodeProto) -> bool {
-    node.op_type() == "QuantizeLinear"
+/// Whether `node` makes of `sources`, the types of what it reads that has a gradient, whole numbers
+/// of the type `made` through which the gradient goes on.
+pub(in crate::autodiff) fn makes(
+    node: &NodeProto,
+    sources: &[DataType],
+    made: Option<DataType>,
+) -> bool {
+    let op = node.op_type();
+    let goes_on = |source: &DataType| {
+        // No number of 16 bits is another with 32.
+        let is_wide = op == "Cast" && matches!(made, Some(DataType::Int32 | DataType::Int64));
+        carries(op, Some(*source)) && (is_wide || made == Some(*source))
+    };
+    op == "QuantizeLinear" || (MOVES.contains(&op) && sources.iter().any(goes_on))
 }
 
 #[cfg(test)]

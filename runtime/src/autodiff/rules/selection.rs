@@ -19,6 +19,9 @@ pub(super) const RULES: [Rule; 5] = [
     Rule { op: "Tile", check: tiles, backward: First(tile) },
 ];
 
+/// The most numbers that the reverse of a `Gather` stores, 128 MiB of them.
+const MOST_NUMBERS: usize = 1 << 24;
+
 /// A dimension of which positions are picked.
 pub(super) struct Axis {
     pub(super) number: usize,
@@ -135,6 +138,14 @@ fn gathers(view: &View<'_>) -> Result<(), Refusal> {
         return view.only_first_is_active();
     }
     let (axis, picked) = picked(view)?;
+    let mut counts = vec![0usize; axis.length];
+    for &position in &picked {
+        counts[position] += 1;
+    }
+    let most = counts.into_iter().max().unwrap_or(0);
+    if most.saturating_mul(axis.length) > MOST_NUMBERS {
+        return Err(Refusal(format!("it picks one of {} positions {most} times", axis.length)));
+    }
     row_shape(view, &axis, picked.len()).map(|_| ())
 }
 
@@ -317,6 +328,15 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn picking_thousands() {
+        let places: Vec<i64> = (0..5003).map(|at| at * 7919 % 60).collect();
+        Case::new(&[60]).check("Gather", |b, x| {
+            let picked = b.integers("picked", &places);
+            b.node("Gather", &[x, &picked], vec![attribute::int("axis", 1)])
+        });
     }
 
     #[test]

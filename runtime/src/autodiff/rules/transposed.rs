@@ -28,15 +28,16 @@ impl Geometry {
             return Err(Refusal(format!("a kernel of {rank} dimensions over {}", input.len())));
         }
         let attributes = view.attributes();
-        let row = |name: &str| -> Result<Vec<i64>, Refusal> {
-            let values = attributes.ints(name)?.map_or(vec![1; rank], <[i64]>::to_vec);
-            if values.len() == rank && values.iter().all(|v| *v > 0) {
+        let row = |name: &str, least: i64| -> Result<Vec<i64>, Refusal> {
+            let values = attributes.ints(name)?.map_or(vec![least; rank], <[i64]>::to_vec);
+            if values.len() == rank && values.iter().all(|v| *v >= least) {
                 return Ok(values);
             }
-            let expected = format!("{rank} numbers above 0");
+            let expected = format!("{rank} numbers of at least {least}");
             Err(attributes.wrong(name, &expected, "others").into())
         };
-        let (strides, dilations) = (row("strides")?, row("dilations")?);
+        let (strides, dilations) = (row("strides", 1)?, row("dilations", 1)?);
+        let added = row("output_padding", 0)?;
         let group = attributes.int("group")?.unwrap_or(1);
         let explicit = attributes.ints("pads")?.filter(|pads| pads.len() == 2 * rank);
         let more_at_end = attributes.string("auto_pad")? == Some("SAME_UPPER");
@@ -44,8 +45,10 @@ impl Geometry {
         for axis in 0..rank {
             let reach = dilations[axis] * (kernel[axis] as i64 - 1) + 1;
             let covered = (input[axis] as i64 - 1) * strides[axis] + reach;
-            // Negative where `output_padding` adds more than the pads take away.
-            let total = covered - output[axis] as i64;
+            let surplus = covered - output[axis] as i64;
+            // ONNX Runtime divides what goes beyond the result, if anything does; what is missing
+            // it adds at the end.
+            let total = (surplus + added[axis]).max(0);
             let is_automatic = attributes.ints("output_shape")?.is_some()
                 || matches!(attributes.string("auto_pad")?, Some("SAME_UPPER" | "SAME_LOWER"));
             let begin = match (is_automatic, explicit) {
@@ -55,7 +58,8 @@ impl Geometry {
                 (false, None) => 0,
             };
             pads[axis] = begin;
-            pads[rank + axis] = total - begin;
+            // Negative where `output_padding` adds more than the pads take away.
+            pads[rank + axis] = surplus - begin;
         }
         let kernel = kernel.iter().map(|k| *k as i64).collect();
         Ok(Self { kernel, strides, dilations, pads, group })
@@ -137,5 +141,22 @@ mod tests {
             &[2, 3, 3, 3],
             &[ints("strides", &[2, 2]), ints("output_shape", &[8, 6])],
         );
+    }
+
+    #[test]
+    fn a_result_that_goes_beyond_what_the_windows_cover() {
+        let strides = attribute::ints("strides", &[2, 2]);
+        for kind in ["NOTSET", "SAME_UPPER", "SAME_LOWER"] {
+            let auto = attribute::string("auto_pad", kind);
+            for shape in [[9, 7], [10, 8], [8, 7]] {
+                let shape = attribute::ints("output_shape", &shape);
+                transposed(kind, &[2, 3, 3, 3], &[strides.clone(), auto.clone(), shape]);
+            }
+            let padding = attribute::ints("output_padding", &[1, 1]);
+            for kernel in [1, 2, 3, 4] {
+                let settings = [strides.clone(), auto.clone(), padding.clone()];
+                transposed(kind, &[2, 3, kernel, kernel], &settings);
+            }
+        }
     }
 }

@@ -12,7 +12,11 @@ use crate::autodiff::{
 use crate::session::trace::Trace;
 
 /// The gradient of the first logit at `image`.
-fn first_logit(model: &Model, image: &ArrayD<f32>, classes: usize) -> Option<ArrayD<f32>> {
+pub(super) fn first_logit(
+    model: &Model,
+    image: &ArrayD<f32>,
+    classes: usize,
+) -> Option<ArrayD<f32>> {
     let environment = environment()?;
     let trace = Trace::measure_at(environment, model, Some(&image.shape()[1..])).unwrap();
     let gradient = vector_jacobian(model, &trace).unwrap();
@@ -76,6 +80,25 @@ fn bytes_that_are_dequantised() {
     let image = array![[128.0f32, 0.0]].into_dyn();
     let Some(found) = first_logit(&model, &image, 2) else { return };
     assert_eq!(found, array![[0.25f32, 0.0]].into_dyn());
+}
+
+#[test]
+fn one_image_at_a_time_with_scales_that_are_computed() {
+    let Some(environment) = environment() else { return };
+    let mut builder = GraphBuilder::new("one", 17);
+    let dims = [1, 1, 2, 2].map(Dim::Fixed);
+    let x = builder.input("x", DataType::Float, &dims).unwrap();
+    let [ones, twos] = [1.0, 2.0].map(|scale| builder.floats("scales", &[scale; 2]));
+    let scales = builder.node("Concat", &[&ones, &twos], vec![attribute::int("axis", 0)]);
+    let y = builder.node("Resize", &[&x, "", &scales], vec![]);
+    let y = builder.node("Flatten", &[&y], vec![]);
+    builder.output(&y, DataType::Float, &[1, 16].map(Dim::Fixed));
+    let model = builder.finish().unwrap();
+    let trace = Trace::measure(environment, &model).unwrap();
+    let gradient = vector_jacobian(&model, &trace).unwrap();
+    let (image, ones) = (weights(&[1, 1, 2, 2]), ArrayD::ones(IxDyn(&[1, 16])));
+    let found = run(&gradient, environment, &[("x", &image), ("cotangent", &ones)], &[]);
+    assert!(found["input_gradient"].iter().all(|slope| *slope == 4.0));
 }
 
 #[test]

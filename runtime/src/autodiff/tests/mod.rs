@@ -1,5 +1,7 @@
 //! Whole networks, both graphs.
 
+mod bytes;
+mod endings;
 mod heads;
 mod interfaces;
 mod old_operators;

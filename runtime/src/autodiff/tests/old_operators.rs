@@ -64,13 +64,23 @@ fn dropout_batch_normalisation_and_resize() {
         let settings = vec![attribute::int("spatial", 1), attribute::float("momentum", 0.5)];
         b.node("BatchNormalization", &[x, &row, &row, &row, &row], settings)
     });
-    for (mode, height, width) in
-        [("nearest", 2.0, 3.0), ("nearest", 0.5, 0.7), ("linear", 0.6, 2.0)]
-    {
-        Case::new(&[2, 4, 3]).opset(10).check("Resize", |b, x| {
-            let scales = b.floats("scales", &[1.0, 1.0, height, width]);
-            b.node("Resize", &[x, &scales], vec![attribute::string("mode", mode)])
-        });
+    for (mode, height, width) in [
+        ("nearest", 2.0, 3.0),
+        ("nearest", 0.5, 0.7),
+        ("nearest", 0.5, 2.0),
+        ("nearest", 1.7, 0.6),
+        ("linear", 0.6, 2.0),
+    ] {
+        for is_computed in [false, true] {
+            Case::new(&[2, 4, 3]).opset(10).check("Resize", |b, x| {
+                let mut scales = b.floats("scales", &[1.0, 1.0, height, width]);
+                if is_computed {
+                    let nothing = b.scalar("nothing", 0.0);
+                    scales = b.node("Add", &[&scales, &nothing], vec![]);
+                }
+                b.node("Resize", &[x, &scales], vec![attribute::string("mode", mode)])
+            });
+        }
     }
 }
 
