@@ -6,6 +6,7 @@ use std::path::Path;
 use rift_models::artifact::AuditReport;
 use rift_models::onnx::{DataType, Dim};
 
+use crate::inputs::{bytes, normalised, two_heads};
 use crate::small_models::{CLASSES, INPUT, conv_net, conv_net_behind, linear_net, two_classes};
 use crate::{DATA, Place, report};
 
@@ -74,6 +75,53 @@ fn the_model_itself_as_twin_changes_nothing() {
     assert_eq!(twin.adversarial.fraction, itself.robust_accuracy);
     itself.samples.iter_mut().for_each(|sample| sample.twin = None);
     assert_eq!(itself.samples, audited(&place, &[]).samples);
+}
+
+#[test]
+fn a_twin_has_the_output_that_is_named_or_its_own() {
+    let place = Place::with(&two_heads());
+    let main = ["--output", "main"];
+    let plain = audited(&place, &main);
+    two_heads().write(&place.path("same.onnx")).unwrap();
+    conv_net(None).write(&place.path("logits.onnx")).unwrap();
+    for twin in ["same.onnx", "logits.onnx"] {
+        let mut found = audited(&place, &[&main[..], &["--gradients-from", twin]].concat());
+        found.samples.iter_mut().for_each(|sample| sample.twin = None);
+        assert_eq!(found.samples, plain.samples, "{twin}");
+        let ended = place.run(&["audit", "--replay", "a.json"]);
+        assert!(ended.out.contains("bit for bit"), "{} {}", ended.out, ended.err);
+    }
+    conv_net(None).write(&place.path("m.onnx")).unwrap();
+    let named = [&FEW[..], &main, &["--gradients-from", "same.onnx"]].concat();
+    let message = place.fails(&named);
+    assert!(message.contains("no output is called `main`"), "{message}");
+}
+
+#[test]
+fn bytes_are_attacked_by_a_twin_that_is_normalised_outside() {
+    let place = Place::with(&bytes());
+    let plain = audited(&place, &[]);
+    normalised([0.5; 3], [0.25; 3]).write(&place.path("twin.onnx")).unwrap();
+    let reading = ["--mean", "0.5", "--std", "0.25"];
+    let twin = ["--gradients-from", "twin.onnx"];
+    let found = audited(&place, &[&reading[..], &twin].concat());
+    // The two are one network but for rounding.
+    assert_eq!(found.clean_accuracy, plain.clean_accuracy);
+    assert_eq!(found.twin.as_ref().unwrap().clean.fraction, plain.clean_accuracy);
+    let differ = found.attacks[0].broken.abs_diff(plain.attacks[0].broken);
+    assert!(found.attacks[0].broken > 0 && differ <= 2, "{differ}");
+    let ended = place.run(&["audit", "--replay", "a.json"]);
+    assert!(ended.out.contains("bit for bit"), "{} {}", ended.out, ended.err);
+    let screened = audited(&place, &[&reading[..], &twin, &["--screen", "--quiet"]].concat());
+    assert_eq!(screened.samples, found.samples);
+    // The other way round, the twin takes the bytes.
+    normalised([0.5; 3], [0.25; 3]).write(&place.path("m.onnx")).unwrap();
+    bytes().write(&place.path("twin.onnx")).unwrap();
+    let turned = audited(&place, &[&reading[..], &twin].concat());
+    assert_eq!(turned.clean_accuracy, plain.clean_accuracy);
+    bytes().write(&place.path("m.onnx")).unwrap();
+    let message = place.fails(&[&FEW[..], &reading, &twin].concat());
+    assert!(message.contains("both take bytes"), "{message}");
 }
 
 #[test]

@@ -77,3 +77,33 @@ fn the_threshold_is_one_of_the_whole() {
     assert_eq!(merge(&["--min-robust-accuracy", &between, "--gate", "point"]).code, 0);
     assert!(fs::read_to_string(place.path("m.xml")).unwrap().contains("<failure"));
 }
+
+#[test]
+fn an_audit_that_did_not_come_to_its_end_meets_no_threshold() {
+    let place = Place::with(&conv_net(None));
+    let least = ["--min-robust-accuracy", "0", "--gate", "point"];
+    let late = [&least[..], &["--time-budget", "0s", "--junit", "a.xml"]].concat();
+    let ended = place.run(&audit(&late));
+    assert_eq!((ended.code, ended.err.as_str()), (1, ""));
+    let said = ended.out.lines().find(|line| line.starts_with("unreached ")).unwrap();
+    assert!(said.contains("at least 0 is asked for; images that were not reached: "), "{said}");
+    let cases = fs::read_to_string(place.path("a.xml")).unwrap();
+    assert!(cases.contains("name=\"min-robust-accuracy\"><failure "), "{cases}");
+    let ended = place.run(&audit(&[&late[..], &["--format", "sarif"]].concat()));
+    assert_eq!((ended.code, ended.err.lines().count()), (1, 1), "{}", ended.err);
+    assert_eq!(document(&ended)["runs"][0]["results"][0]["ruleId"], "min-robust-accuracy");
+
+    let part = |part: &str, name: &str, more: &[&str]| {
+        let asked = [&["--shard", part, "--json", name], more].concat();
+        place.run(&audit(&asked)).code
+    };
+    let merge = ["audit-merge", "1.json", "2.json"];
+    assert_eq!(part("1/2", "1.json", &[]), 0);
+    assert_eq!(part("2/2", "2.json", &["--time-budget", "0s"]), 0);
+    let whole = place.run(&[&merge[..], &least].concat());
+    assert!(whole.code == 1 && whole.out.contains("unreached "), "{}", whole.out);
+    // The same command goes on from what was done.
+    assert_eq!(part("2/2", "2.json", &[]), 0);
+    let whole = place.run(&[&merge[..], &least].concat());
+    assert_eq!(whole.code, 0, "{}", whole.out);
+}

@@ -34,7 +34,7 @@ fn channels_last() -> Model {
 }
 
 /// Bytes, channels last.
-fn bytes() -> Model {
+pub(crate) fn bytes() -> Model {
     let dims = [Dim::free("N"), Dim::free("H"), Dim::free("W"), Dim::Fixed(3)];
     conv_net_behind(DataType::Uint8, &dims, |builder, image| {
         let float = vec![attribute::int("to", DataType::Float as i64)];
@@ -54,7 +54,7 @@ fn batch_of(n: usize) -> Model {
 }
 
 /// What the network takes when it is normalised outside: `front` undoes it.
-fn normalised(mean: [f32; 3], std: [f32; 3]) -> Model {
+pub(crate) fn normalised(mean: [f32; 3], std: [f32; 3]) -> Model {
     conv_net_behind(DataType::Float, &planes(Dim::free("N")), |builder, image| {
         let [mean, std] = [("mean", mean), ("std", std)].map(|(name, values)| {
             let values = Array4::from_shape_vec((1, 3, 1, 1), values.to_vec()).unwrap();
@@ -66,7 +66,7 @@ fn normalised(mean: [f32; 3], std: [f32; 3]) -> Model {
 }
 
 /// A second head, of other classes, before the one that counts.
-fn two_heads() -> Model {
+pub(crate) fn two_heads() -> Model {
     let mut proto = conv_net(None).into_proto();
     let graph = proto.graph.as_mut().unwrap();
     "main".clone_into(&mut graph.node.last_mut().unwrap().output[0]);
@@ -206,6 +206,51 @@ fn bytes_are_broken_by_bytes() {
             assert!(difference <= 2, "rounding costs hardly anything: {difference}");
         }
     }
+}
+
+#[test]
+fn what_is_saved_is_data_for_the_next_audit() {
+    for (model, more) in [
+        (channels_last(), &[][..]),
+        (bytes(), &[]),
+        (normalised([0.5; 3], [0.25; 3]), &["--mean", "0.5", "--std", "0.25"]),
+    ] {
+        let (place, report) = audited(&model, &[&["--eps", EPS], more].concat());
+        let again = ["audit", "m.onnx", "--data", "a.npz", "--attack", "fgsm", "--json", "b.json"];
+        let ended = place.run(&[&again[..], more].concat());
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        let clean = crate::report(&place.path("b.json")).clean_accuracy;
+        assert_eq!(clean, report.robust_accuracy);
+    }
+}
+
+#[test]
+fn a_model_that_looks_at_the_whole_batch_is_asked_about_one_image_at_a_time() {
+    let mixing = conv_net_behind(DataType::Float, &planes(Dim::free("N")), |builder, image| {
+        let mean = vec![attribute::ints("axes", &[0])];
+        let mean = builder.node("ReduceMean", &[&image], mean);
+        builder.node("Sub", &[&image, &mean], vec![])
+    });
+    let corrupted =
+        ["--attack", "square", "--queries", "3", "--corruptions", "fog", "--severity", "5"];
+    let few = ["audit", "m.onnx", "--data", DATA, "--limit", "24", "--json", "a.json"];
+    let place = Place::with(&mixing);
+    let mut reports = ["1", "2", "16"].map(|batch| {
+        let ended = place.run(&[&few[..], &corrupted, &["--batch-size", batch]].concat());
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        report(&place.path("a.json"))
+    });
+    for report in &mut reports {
+        assert!(report.warnings.iter().any(|w| w.starts_with("batch-dependence: 24 of 24")));
+        // An image less itself is grey: to such a model they are all one.
+        let first = report.samples[0].clean_prediction;
+        assert!(report.samples.iter().all(|sample| sample.clean_prediction == first));
+        report.attacks.iter_mut().for_each(|attack| attack.seconds = None);
+    }
+    let [one, two, many] = reports;
+    assert!(one.corruptions.is_some());
+    assert_eq!(one, two);
+    assert_eq!(one, many);
 }
 
 #[test]

@@ -241,4 +241,12 @@ pub struct AuditReport {
 impl AuditReport {
     /// The version of the format that this code reads and writes.
     pub const FORMAT: u32 = 1;
+
+    /// Images that the time did not suffice for: until they are attacked, the robust accuracy is no
+    /// more than an upper bound.
+    ///
+    /// What one attack did not get to, none that follows did: the largest count has them all.
+    pub fn unreached(&self) -> usize {
+        self.attacks.iter().map(|attack| attack.unreached).max().unwrap_or(0)
+    }
 }

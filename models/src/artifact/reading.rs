@@ -32,6 +32,11 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Whether something is done to pixels before the model is given them.
+    pub fn normalises(&self) -> bool {
+        self.scale.is_some() || !(self.mean.is_empty() && self.std.is_empty())
+    }
+
     /// Whether nothing is added.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -38,6 +38,11 @@ pub trait Oracle {
         None
     }
 
+    /// Sends this many images through the model at once from now on, blank ones among them where
+    /// fewer are asked about; without effect where the model insists on a number, or nothing is
+    /// filled up.
+    fn set_batch(&mut self, _batch: usize) {}
+
     /// The logits of the model that is served, by which alone an image is judged.
     ///
     /// # Shapes

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array4, ArrayView1};
 use rift_models::dataset::{Dataset, Pixels, Request, Split};
 use rift_models::onnx::{DataType, Dim, GraphBuilder, Model, attribute};
 use rift_models::threat::Norm;
@@ -33,6 +33,13 @@ enum Trick {
     Random,
     /// The answer to the first image for the whole batch.
     FirstOfBatch,
+    /// Pixels less half the mean of the batch.
+    MeanOfBatch,
+    /// Logits so many times larger, behind a softmax, which is the last operator or not.
+    Softmax {
+        times: u16,
+        is_last: bool,
+    },
 }
 
 fn model(trick: Trick) -> Model {
@@ -42,6 +49,9 @@ fn model(trick: Trick) -> Model {
     let mut x = b.input("image", DataType::Float, &dims).unwrap();
     if trick == Trick::Shattered {
         x = zigzag(&mut b, &x);
+    }
+    if trick == Trick::MeanOfBatch {
+        x = less_mean(&mut b, &x);
     }
     let weight = Array4::from_shape_vec((8, c, 3, 3), numbers(2, 8 * c * 9, 0.6)).unwrap();
     let weight = b.array("conv", &weight);
@@ -73,11 +83,30 @@ fn model(trick: Trick) -> Model {
             let nothing = b.node("Mul", &[&y, &zero], vec![]);
             y = b.node("Add", &[&nothing, &first], vec![]);
         }
+        Trick::Softmax { times, is_last } => {
+            let times = b.scalar("times", f32::from(times));
+            y = b.node("Mul", &[&y, &times], vec![]);
+            y = b.node("Softmax", &[&y], vec![attribute::int("axis", 1)]);
+            if !is_last {
+                let one = b.scalar("one", 1.0);
+                y = b.node("Mul", &[&y, &one], vec![]);
+            }
+        }
         _ => {}
     }
     b.node_making("logits", "Identity", &[&y], vec![]).unwrap();
     b.output("logits", DataType::Float, &[Dim::free("N"), Dim::Fixed(CLASSES)]);
     b.finish().unwrap()
+}
+
+/// `x − 0.5 · mean − 0.5`, with the mean over the batch; without the constant one image alone would be
+/// itself but for its contrast.
+fn less_mean(b: &mut GraphBuilder, x: &str) -> String {
+    let mean = b.node("ReduceMean", &[x], vec![attribute::ints("axes", &[0])]);
+    let half = b.scalar("half", 0.5);
+    let mean = b.node("Mul", &[&mean, &half], vec![]);
+    let less = b.node("Sub", &[x, &mean], vec![]);
+    b.node("Sub", &[&less, &half], vec![])
 }
 
 /// `x + 0.03 · t(x)`, where `t` goes from 0 to 1 and back 64 times.
@@ -118,6 +147,11 @@ struct Case {
     data: Dataset,
 }
 
+fn pgd() -> Method {
+    let step = "4/255".parse().unwrap();
+    Method::Pgd { step, steps: 10, restarts: 1, loss: PgdLoss::Ce, momentum: 0.0 }
+}
+
 /// A deceiver, and images with the labels that it gives them one by one.
 fn case(trick: Trick) -> Case {
     let bytes = model(trick).to_bytes();
@@ -146,19 +180,20 @@ impl Case {
     }
 
     fn audit(&self, methods: Vec<Method>) -> (Measured, String) {
-        let plan = Self::plan(methods);
+        self.audit_as(&Self::plan(methods))
+    }
+
+    fn audit_as(&self, plan: &Plan) -> (Measured, String) {
         let graphs = Graphs::build(&self.classifier, plan.heads(CLASSES)).unwrap();
         let options = SessionOptions { threads: 2, batch: plan.batch };
         let mut attackers = Attacker::several(&self.classifier, &graphs, &options, N).unwrap();
-        let measured = measure(&mut attackers, &self.data, &plan, &Watch::default()).unwrap();
-        let found = warnings(&self.classifier, &self.data, &plan, &measured).join("\n");
+        let measured = measure(&mut attackers, &self.data, plan, &Watch::default()).unwrap();
+        let found = warnings(&self.classifier, &self.data, plan, &measured).join("\n");
         (measured, found)
     }
 
     fn pgd(&self) -> (Measured, String) {
-        let step = "4/255".parse().unwrap();
-        let loss = PgdLoss::Ce;
-        self.audit(vec![Method::Pgd { step, steps: 10, restarts: 1, loss, momentum: 0.0 }])
+        self.audit(vec![pgd()])
     }
 
     /// What gradients say, and what random search does, are both told: the warnings have these names,
@@ -243,4 +278,67 @@ fn an_answer_by_the_batch_is_found_out_and_asked_for_alone() {
     assert_eq!(measured.clean.correct, N);
     assert!(truth.robust.correct < N, "{}", truth.robust);
     assert_eq!(measured.robust, truth.robust);
+}
+
+#[test]
+fn one_by_one_is_a_batch_of_one() {
+    let case = case(Trick::MeanOfBatch);
+    let graphs = Graphs::default();
+    let mut one = Attacker::new(&case.classifier, &graphs, 1).unwrap();
+    let alone = one.logits(&case.data.batch(0..N).view()).unwrap();
+    // Also where one image at a time is asked about from the beginning, and so nothing else seen.
+    for batch in [8, 1] {
+        let (measured, found) = case.audit_as(&Plan {
+            batch,
+            eps: vec!["64/255".parse().unwrap()],
+            keep: Keep::First(N),
+            ..Case::plan(vec![Method::Square { queries: 200, restarts: 1 }])
+        });
+        assert!(found.contains("batch-dependence: "), "batches of {batch}: {found}");
+        assert_eq!(measured.findings.by_batch, measured.findings.n);
+        assert_eq!(measured.logits, alone, "batches of {batch}");
+        let broken: Vec<_> = measured.fates.iter().filter(|fate| fate.stage.is_some()).collect();
+        assert!(!broken.is_empty());
+        let [c, h, w] = INPUT;
+        for outcome in broken.into_iter().map(|fate| &fate.outcome) {
+            let image = Array4::from_shape_vec((1, c, h, w), outcome.image.clone()).unwrap();
+            let logits = one.logits(&image.view()).unwrap();
+            assert_eq!(prediction(&logits.row(0)), outcome.prediction, "{}", outcome.index);
+        }
+    }
+}
+
+#[test]
+fn a_softmax_that_rounds_to_one_is_not_taken_for_a_gradient_that_misleads() {
+    // So near that the most sure of the answers round to 1 before and after the steps.
+    let step = "1/255".parse().unwrap();
+    let pgd = Method::Pgd { step, steps: 10, restarts: 1, loss: PgdLoss::Ce, momentum: 0.0 };
+    let plan = Plan { eps: vec!["2/255".parse().unwrap()], ..Case::plan(vec![pgd]) };
+    for (times, is_last) in [(100, true), (1000, true), (40, false)] {
+        let (measured, found) = case(Trick::Softmax { times, is_last }).audit_as(&plan);
+        let is_sure = |row: &ArrayView1<f32>| row.iter().any(|p| *p == 1.0);
+        let sure = measured.logits.rows().into_iter().filter(is_sure).count();
+        assert!(times < 100 || sure > N / 2, "{sure} of the test's answers are sure");
+        assert!(found.contains("probabilities: "), "{found}");
+        assert!(!found.contains("steps-do-not-help"), "{found} {:?}", measured.findings);
+        if is_last {
+            assert!(!measured.findings.is_masked(), "{:?}", measured.findings);
+            assert_eq!(measured.stages.len(), 1, "no search is called for");
+        }
+        assert!(times < 1000 || found.contains("saturated-logits: "), "{found}");
+    }
+}
+
+#[test]
+fn where_nothing_may_change_nothing_is_searched() {
+    for (trick, is_masked) in [(Trick::None, false), (Trick::Quantised, true)] {
+        let plan = Plan {
+            eps: vec!["0".parse().unwrap()],
+            ..Case::plan(vec![Method::ApgdCe { iterations: 2, restarts: 1 }])
+        };
+        let (measured, found) = case(trick).audit_as(&plan);
+        assert_eq!(measured.findings.is_masked(), is_masked, "{:?}", measured.findings);
+        assert_eq!(found.contains("steps-do-not-help"), is_masked, "{found}");
+        assert_eq!((measured.robust, measured.stages.len()), (measured.clean, 1));
+    }
 }

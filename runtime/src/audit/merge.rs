@@ -1,6 +1,6 @@
 //! One report from those of its parts.
 
-use rift_models::artifact::{Accuracy, AuditReport};
+use rift_models::artifact::{Accuracy, AuditReport, AuditRequest, ModelIdentity};
 
 use super::{certificate, summary};
 
@@ -107,19 +107,36 @@ fn difference(a: &AuditReport, b: &AuditReport) -> Option<&'static str> {
     let twin = |report: &AuditReport| report.twin.as_ref().map(|twin| twin.digest.clone());
     let whole = |report: &AuditReport| report.shard.map(|shard| (shard.of, shard.total));
     [
-        (a.model != b.model, "models or data"),
+        (subject(a) != subject(b), "models or data"),
         (twin(a) != twin(b), "models that gave the gradients"),
         (a.threat != b.threat, "threat models"),
-        (a.request != b.request || names(a) != names(b), "attacks"),
+        (asked(a) != asked(b) || names(a) != names(b), "attacks"),
         (a.split != b.split, "splits"),
         (runtime(a) != runtime(b), "versions or seeds"),
+        (a.runtime.steering != b.runtime.steering, "precisions of the gradients"),
         (whole(a) != whole(b), "numbers of parts or images"),
     ]
     .into_iter()
     .find_map(|(differs, what)| differs.then_some(what))
 }
 
+/// Model and data; what counts is what is in a file, wherever a machine has it.
+fn subject(report: &AuditReport) -> ModelIdentity {
+    ModelIdentity { path: String::new(), ..report.model.clone() }
+}
+
+/// What was asked for, but for where a machine has its files.
+fn asked(report: &AuditReport) -> Option<AuditRequest> {
+    let request = report.request.clone()?;
+    Some(AuditRequest { data: String::new(), gradients_from: None, ..request })
+}
+
 fn join(parts: Vec<AuditReport>) -> Result<AuditReport, MergeError> {
+    let mut parts = parts;
+    // One without images knows less of the model than the others, and adds nothing to them.
+    if parts.iter().any(|part| part.n > 0) {
+        parts.retain(|part| part.n > 0);
+    }
     let mut parts = parts.into_iter();
     let Some(mut whole) = parts.next() else { return Err(MergeError::None) };
     let total = whole.shard.take().map_or(0, |shard| shard.total);

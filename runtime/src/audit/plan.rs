@@ -6,6 +6,7 @@ use std::time::Instant;
 use rift_models::dataset::Dataset;
 use rift_models::threat::{AttackError, Epsilon, Norm};
 
+use super::sanity::Findings;
 use super::smoothing::Smoothing;
 use super::state::StateError;
 use crate::attack::gradient::GradientError;
@@ -19,7 +20,7 @@ use crate::session::{Classifier, SessionError};
 pub enum Keep {
     /// All, and the last attempts at those that were not broken.
     All,
-    /// Those among the first so many images of the data.
+    /// Those among the first so many images that are attacked.
     First(usize),
 }
 
@@ -42,7 +43,7 @@ pub struct Plan {
     pub keep: Keep,
     /// When to stop, whatever is left.
     pub until: Option<Instant>,
-    /// The images of the data that are attacked.
+    /// The images of the data that are attacked; none of them in a part of an audit of few.
     pub rows: Range<usize>,
     /// How the smoothed classifier is certified, where that is asked for.
     pub smoothing: Option<Smoothing>,
@@ -136,9 +137,6 @@ impl Plan {
         if self.methods.is_empty() {
             return Err(AuditError::Nothing { found: "no attack" });
         }
-        if self.rows.is_empty() {
-            return Err(AuditError::Nothing { found: "no image" });
-        }
         for eps in &self.eps {
             for method in &self.methods {
                 let mut spec = method.spec(&self.setting(eps));
@@ -164,6 +162,14 @@ impl Plan {
     /// Whether any of the attacks follows a gradient.
     pub fn needs_gradient(&self) -> bool {
         self.methods.iter().any(|method| !method.is_black_box())
+    }
+
+    /// Whether random search has to follow the attacks, by what was found of the model; never where no
+    /// image may be changed.
+    pub(super) fn wants_search(&self, findings: &Findings) -> bool {
+        let may_change = self.eps.iter().any(|eps| eps.value() > 0.0);
+        let searches = self.methods.iter().any(Method::is_black_box);
+        may_change && !searches && findings.needs_search()
     }
 
     /// The losses that attacks and checks follow on a model of so many classes.

@@ -30,7 +30,7 @@ const fn note(name: &'static str, says: &'static str) -> Rule {
 
 /// The threshold of the gate, which is no warning but is told of in the same places.
 pub const GATE: Rule =
-    distrust("min-robust-accuracy", "the robust accuracy is below what is asked for");
+    distrust("min-robust-accuracy", "the robust accuracy was not found to be what is asked for");
 
 /// Every kind of warning.
 pub const RULES: [Rule; 22] = [

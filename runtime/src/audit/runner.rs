@@ -103,10 +103,9 @@ pub fn measure<O: Oracle + Send>(
     plan.validate(data.input().iter().product())?;
     let findings = findings(oracles, data, plan, watch)?;
     let mut plan = plan.clone();
-    if findings.by_batch > 0 {
-        plan.batch = 1;
-    }
-    if findings.needs_search() && !plan.methods.iter().any(Method::is_black_box) {
+    plan.batch = findings.batch(plan.batch);
+    set_batch(oracles, plan.batch);
+    if plan.wants_search(&findings) {
         plan.methods.push(Method::square());
     }
     let logits = classify(oracles, data, plan.rows.clone(), (plan.batch, watch))?;
@@ -136,6 +135,13 @@ pub fn measure<O: Oracle + Send>(
     };
     let rows = plan.rows;
     Ok(Measured { rows, logits, predictions, fates, stages, findings, clean, robust, ballot })
+}
+
+/// Lets every worker send this many images through the model at once.
+pub(super) fn set_batch<O: Oracle>(oracles: &mut [O], batch: usize) {
+    for oracle in oracles {
+        oracle.set_batch(batch);
+    }
 }
 
 /// What the checks find, or found before the audit was stopped.
@@ -314,7 +320,7 @@ impl Assault<'_> {
             let finished = |mut outcome: Outcome| {
                 let is_kept = match self.keep {
                     Keep::All => true,
-                    Keep::First(many) => outcome.broken && outcome.index < many,
+                    Keep::First(many) => outcome.broken && outcome.index - seen.first < many,
                 };
                 if !is_kept {
                     outcome.image = Vec::new();
@@ -372,6 +378,9 @@ pub(super) fn classify<O: Oracle + Send>(
     })
     .map_err(AuditError::Oracle)?;
     watch.check()?;
+    if parts.is_empty() {
+        return Ok(Array2::zeros((0, 0)));
+    }
     let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
     ndarray::concatenate(Axis(0), &views).map_err(|error| AuditError::Oracle(error.into()))
 }

@@ -3,19 +3,20 @@
 //! The signs of masked gradients are those of Athalye, Carlini & Wagner 2018, arXiv 1802.00420,
 //! section 3.1, looked for on the first few images of the data, the same for every part of an audit.
 
-use ndarray::{Array2, Array4, Axis};
+use ndarray::{Array2, Array4, ArrayView1};
 use rift_models::dataset::Dataset;
 use rift_models::threat::{Epsilon, Norm};
 use serde::{Deserialize, Serialize};
 
-use super::runner::{Assault, classify};
+use super::runner::{Assault, classify, set_batch};
 use super::watch::Watch;
 use super::{AuditError, Keep, Plan};
 use crate::attack::method::Method;
-use crate::attack::oracle::{Oracle, margin};
+use crate::attack::oracle::{Oracle, is_distribution, margin};
 use crate::attack::pgd::PgdLoss;
 use crate::attack::samples::Classified;
 use crate::attack::walk::Outcome;
+use crate::autodiff::Head;
 
 /// Images that are looked at, among so many of the data.
 const LOOKED_AT: usize = 24;
@@ -24,6 +25,8 @@ const AMONG: usize = 64;
 const STEPS: usize = 10;
 /// Queries that show whether random search gets further than gradients.
 const QUERIES: usize = 100;
+/// Images that are asked about together to see whether one depends on another, at least.
+const TOGETHER: usize = 2;
 /// How far two answers about one image may lie apart, relative to the logits.
 const SAME: f32 = 1e-4;
 
@@ -34,7 +37,7 @@ pub struct Findings {
     pub n: usize,
     /// Those whose logits differ when asked again.
     pub random: usize,
-    /// Those whose logits differ when asked alone.
+    /// Those whose logits differ when the others in the batch are blank.
     pub by_batch: usize,
     /// What the gradient was found to be worth, where one is used.
     pub gradient: Option<Worth>,
@@ -106,6 +109,12 @@ impl Findings {
         })
     }
 
+    /// Images that may be asked about at once where `wanted` would be liked: one alone where an answer
+    /// depends on what else is asked.
+    pub fn batch(&self, wanted: usize) -> usize {
+        if self.by_batch > 0 { 1 } else { wanted }
+    }
+
     /// Whether random search has to go over what gradients leave: they are masked, or the model's
     /// answers are not those of one function.
     pub fn needs_search(&self) -> bool {
@@ -122,11 +131,14 @@ pub(super) fn look<O: Oracle + Send>(
 ) -> Result<Findings, AuditError> {
     let rows = 0..data.len().min(AMONG);
     let quiet = watch.aside();
+    // The kernels are those of one batch throughout, so that only the images make a difference.
+    let batch = plan.batch.max(TOGETHER);
+    set_batch(oracles, batch);
     // Both times one worker is asked: in two, what is drawn may be drawn in step.
-    let logits = classify(&mut oracles[..1], data, rows, (plan.batch, &quiet))?;
+    let mut logits = classify(&mut oracles[..1], data, rows.clone(), (batch, &quiet))?;
     let few = logits.nrows().min(LOOKED_AT);
     watch.tell("checks", 0, few);
-    let again = classify(&mut oracles[..1], data, 0..logits.nrows(), (plan.batch, &quiet))?;
+    let again = classify(&mut oracles[..1], data, rows.clone(), (batch, &quiet))?;
     let alone = classify(oracles, data, 0..few, (1, &quiet))?;
     let random = apart(&logits, &again, few);
     let mut findings = Findings {
@@ -136,11 +148,16 @@ pub(super) fn look<O: Oracle + Send>(
         by_batch: if random > 0 { 0 } else { apart(&logits, &alone, few) },
         gradient: None,
     };
+    let batch = findings.batch(plan.batch);
+    set_batch(oracles, batch);
+    if findings.by_batch > 0 {
+        logits = classify(oracles, data, rows, (1, &quiet))?;
+    }
     let seen = Classified { data, first: 0, logits: &logits };
     let mut right = seen.right();
     right.truncate(LOOKED_AT);
     if plan.needs_gradient() && !right.is_empty() {
-        let look = Look { seen: &seen, plan, right: &right, watch: &quiet };
+        let look = Look { seen: &seen, plan, batch, right: &right, watch: &quiet };
         findings.gradient = Some(look.gradient(oracles)?);
     }
     watch.tell("checks", few, few);
@@ -160,6 +177,8 @@ fn apart(a: &Array2<f32>, b: &Array2<f32>, n: usize) -> usize {
 struct Look<'a> {
     seen: &'a Classified<'a>,
     plan: &'a Plan,
+    /// Images that each worker carries at once.
+    batch: usize,
     right: &'a [usize],
     watch: &'a Watch<'a>,
 }
@@ -173,7 +192,7 @@ impl Look<'_> {
     ) -> Result<Vec<Outcome>, AuditError> {
         let mut setting = self.plan.setting(eps);
         setting.early_stop = early_stop;
-        let (batch, keep) = (self.plan.batch, Keep::All);
+        let (batch, keep) = (self.batch, Keep::All);
         let assault = Assault { method, setting, batch, keep, until: None };
         assault.run(oracles, self.seen, self.right, (&|_| (), self.watch))
     }
@@ -194,16 +213,15 @@ impl Look<'_> {
         let beyond = self.attack(oracles, &pgd(&far, STEPS), (&far, true))?;
         let search = Method::Square { queries: QUERIES, restarts: 1 };
         let search = self.attack(oracles, &search, (eps, true))?;
-        let [before, after] = [self.margins(oracles, &start)?, self.margins(oracles, &end)?];
+        let [before, after] = [self.leads(oracles, &start)?, self.leads(oracles, &end)?];
         let broken = |outcomes: &[Outcome]| outcomes.iter().filter(|o| o.broken).count();
         let only_search = search
             .iter()
             .zip(&one)
             .zip(&end)
             .filter(|((s, o), e)| s.broken && !o.broken && !e.broken);
-        let stuck = before.iter().zip(&after).zip(&end);
-        // The run of no steps is over at its start, which may already be misclassified.
-        let stuck = stuck.filter(|((b, a), e)| !e.broken && a >= b);
+        let stuck = before.iter().zip(&after).zip(start.iter().zip(&end));
+        let stuck = stuck.filter(|((before, after), walk)| is_stuck(**before, **after, *walk));
         Ok(Worth {
             n: self.right.len(),
             blind: end.iter().filter(|outcome| outcome.blind).count(),
@@ -217,36 +235,65 @@ impl Look<'_> {
         })
     }
 
-    /// The margins of the images that the outcomes hold.
-    fn margins<O: Oracle + Send>(
+    /// How far the images that the outcomes hold are from another class.
+    ///
+    /// Probabilities round to 1 long before the logits that they are made of stop falling, so these
+    /// are asked for where the gradient pass has them; what a twin has says nothing of the model.
+    fn leads<O: Oracle + Send>(
         &self,
         oracles: &mut [O],
         outcomes: &[Outcome],
     ) -> Result<Vec<f32>, AuditError> {
+        let oracle = &mut oracles[0];
+        let is_hidden = self.seen.logits.rows().into_iter().all(|row| is_distribution(&row));
+        let looks_behind = is_hidden && oracle.doubt().is_finite();
+        if looks_behind {
+            oracle.follow(Head::LogOdds).map_err(AuditError::Oracle)?;
+        }
         let [c, h, w] = self.seen.data.input();
-        let mut images = Array4::zeros((outcomes.len(), c, h, w));
-        for (outcome, mut image) in outcomes.iter().zip(images.outer_iter_mut()) {
-            for (to, from) in image.iter_mut().zip(&outcome.image) {
-                *to = *from;
+        let mut leads = Vec::new();
+        for outcomes in outcomes.chunks(self.batch) {
+            let mut images = Array4::zeros((outcomes.len(), c, h, w));
+            for (outcome, mut image) in outcomes.iter().zip(images.outer_iter_mut()) {
+                for (to, from) in image.iter_mut().zip(&outcome.image) {
+                    *to = *from;
+                }
             }
+            let labels: Vec<usize> =
+                outcomes.iter().map(|outcome| self.seen.data.labels[outcome.index]).collect();
+            let logits = if looks_behind {
+                oracle.gradient(&images.view(), &labels, &labels).map(|answer| answer.logits)
+            } else {
+                oracle.logits(&images.view())
+            };
+            let logits = logits.map_err(AuditError::Oracle)?;
+            leads.extend(logits.rows().into_iter().zip(labels).map(|(row, y)| lead(&row, y)));
         }
-        let mut margins = Vec::new();
-        for (part, outcomes) in
-            images.axis_chunks_iter(Axis(0), self.plan.batch).zip(outcomes.chunks(self.plan.batch))
-        {
-            let logits = oracles[0].logits(&part).map_err(AuditError::Oracle)?;
-            let rows = logits.rows().into_iter().zip(outcomes);
-            margins.extend(rows.map(|(row, o)| margin(&row, self.seen.data.labels[o.index])));
-        }
-        Ok(margins)
+        Ok(leads)
     }
 
     /// Whether `softmax(z)_y` rounds to 1 and every other probability to 0.
     fn is_saturated(&self, index: usize) -> bool {
         let row = self.seen.logits.row(index - self.seen.first);
         // Below this, exp is 0 in float32, denormal numbers included.
-        margin(&row, self.seen.data.labels[index]) > 104.0
+        lead(&row, self.seen.data.labels[index]) > 104.0
     }
+}
+
+/// The margin of the logits, also of those that probabilities are made of: `ln p_y − max ln p_j`,
+/// infinite where every other probability rounds to 0.
+fn lead(row: &ArrayView1<f32>, label: usize) -> f32 {
+    if is_distribution(row) { margin(&row.mapv(f32::ln).view(), label) } else { margin(row, label) }
+}
+
+/// Whether an image is no nearer to another class `after` many steps than `before`, although it could
+/// have been: it had room to move, and the two can be told apart.
+fn is_stuck(before: f32, after: f32, (start, end): (&Outcome, &Outcome)) -> bool {
+    // A gradient of 0 moves nothing either, and does not help.
+    let has_room = start.image != end.image || end.blind;
+    let is_beyond_telling = before.is_infinite() && before == after;
+    // The run of no steps is over at its start, which may already be misclassified.
+    !end.broken && has_room && after >= before && !is_beyond_telling
 }
 
 /// A radius at which every image can become grey (L∞), or nearly (L2).
@@ -257,4 +304,44 @@ fn far(norm: Norm, values: usize) -> Epsilon {
     };
     // What is written for a finite float is a length.
     length.to_string().parse().unwrap_or_else(|_| unreachable!())
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::array;
+
+    use super::*;
+
+    #[test]
+    fn the_lead_behind_probabilities_is_that_of_their_logits() {
+        let probabilities = array![1.0, (-40.0_f32).exp(), (-60.0_f32).exp()];
+        assert!(margin(&probabilities.view(), 0) == 1.0);
+        assert!((lead(&probabilities.view(), 0) - 40.0).abs() < 1e-3);
+        assert!((lead(&probabilities.view(), 2) + 60.0).abs() < 1e-3);
+        assert_eq!(lead(&array![1.0, 0.0].view(), 0), f32::INFINITY);
+        assert_eq!(lead(&array![3.0, -1.0].view(), 0), 4.0);
+    }
+
+    #[test]
+    fn stuck_is_what_could_have_come_nearer_and_did_not() {
+        let at = |pixel: f32| Outcome {
+            index: 0,
+            broken: false,
+            prediction: 0,
+            distance: 0.0,
+            image: vec![pixel],
+            gradients: 1,
+            forwards: 1,
+            blind: false,
+        };
+        let walk = (&at(0.1), &at(0.2));
+        assert!(is_stuck(1.0, 1.0, walk) && is_stuck(1.0, f32::INFINITY, walk));
+        assert!(!is_stuck(1.0, 0.9, walk) && !is_stuck(f32::INFINITY, 0.9, walk));
+        assert!(!is_stuck(f32::INFINITY, f32::INFINITY, walk), "nobody can tell");
+        assert!(!is_stuck(1.0, 1.0, (&at(0.1), &at(0.1))), "there was no room");
+        let blind = Outcome { blind: true, ..at(0.1) };
+        assert!(is_stuck(1.0, 1.0, (&at(0.1), &blind)));
+        let broken = Outcome { broken: true, ..at(0.2) };
+        assert!(!is_stuck(1.0, 1.0, (&at(0.1), &broken)));
+    }
 }

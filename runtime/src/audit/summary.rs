@@ -37,7 +37,7 @@ pub fn warnings(
     warnings.extend(trained.and_then(|trained| about_training(plan, trained)));
     warnings.extend(about_data(classifier, data));
     warnings.extend(about_logits(measured));
-    warnings.extend(about_checks(&measured.findings));
+    warnings.extend(about_checks(&measured.findings, classifier.fixed_batch()));
     warnings
 }
 
@@ -89,8 +89,8 @@ pub fn is_counted(warning: &str) -> bool {
     warning.split_once(':').is_some_and(|(name, _)| COUNTED.contains(&name))
 }
 
-/// What model and gradient were found to do.
-fn about_checks(findings: &Findings) -> Vec<String> {
+/// What model and gradient were found to do; the model may insist on a number of images.
+fn about_checks(findings: &Findings, fixed_batch: Option<usize>) -> Vec<String> {
     let mut warnings = Vec::new();
     let n = findings.n;
     if findings.random > 0 {
@@ -101,10 +101,14 @@ fn about_checks(findings: &Findings) -> Vec<String> {
         ));
     }
     if findings.by_batch > 0 {
+        let alone = match fixed_batch {
+            Some(batch) => format!("one by one, each with {} blank ones", batch - 1),
+            None => "one by one".to_owned(),
+        };
         warnings.push(format!(
-            "batch-dependence: {} of {n} images got other logits when asked alone: the answer \
-             depends on what else is in the batch; this audit asked about images one by one, and \
-             holds only for a server that does the same",
+            "batch-dependence: {} of {n} images got other logits when the rest of the batch was \
+             blank: the answer depends on what else is in the batch; this audit asked about images \
+             {alone}, and holds only for a server that does the same",
             findings.by_batch
         ));
     }
@@ -255,6 +259,9 @@ fn about_data(classifier: &Classifier, data: &Dataset) -> Vec<String> {
 /// Outputs that are no logits.
 fn about_logits(measured: &Measured) -> Vec<String> {
     let mut warnings = Vec::new();
+    if measured.rows.is_empty() {
+        return warnings;
+    }
     let rows = || measured.logits.rows().into_iter();
     if rows().any(|row| row.iter().any(|logit| !logit.is_finite())) {
         warnings.push("not-finite: some images have logits that are not finite".to_owned());
@@ -291,7 +298,7 @@ mod tests {
 
     fn names(findings: &Findings) -> Vec<String> {
         let name = |warning: &String| warning.split(": ").next().unwrap_or_default().to_owned();
-        about_checks(findings).iter().map(name).collect()
+        about_checks(findings, None).iter().map(name).collect()
     }
 
     #[test]
@@ -333,6 +340,9 @@ mod tests {
         assert_eq!((names(&random), random.needs_search()), (vec!["random-outputs".into()], true));
         let batch = Findings { n: 24, random: 0, by_batch: 1, gradient };
         assert_eq!((names(&batch), batch.needs_search()), (vec!["batch-dependence".into()], true));
+        assert_eq!((random.batch(8), batch.batch(8)), (8, 1));
+        let said = about_checks(&batch, Some(4));
+        assert!(said[0].contains("one by one, each with 3 blank ones"), "{said:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rift_models::dataset::Dataset;
 
 use super::{AuditError, Measured};
 use crate::attack::oracle::prediction;
-use crate::session::{Classifier, Pool, SessionOptions};
+use crate::session::{Classifier, Pool, SessionError, SessionOptions};
 
 /// Images that are held in memory at once, beside the data.
 const AT_ONCE: usize = 256;
@@ -14,8 +14,14 @@ const AT_ONCE: usize = 256;
 /// Checks that `twin` can lend its gradients to `served`.
 ///
 /// # Errors
-/// If it knows other classes or takes images of another shape.
+/// If it knows other classes or takes images of another shape, or something is said of how floats are
+/// normalised where neither takes any.
 pub fn check_twin(served: &Classifier, twin: &Classifier) -> Result<(), AuditError> {
+    let takes_bytes = |classifier: &Classifier| classifier.levels().is_some();
+    if takes_bytes(served) && takes_bytes(twin) && served.reading().normalises() {
+        let what = "scale, mean and std say nothing to models that both take bytes".to_owned();
+        return Err(SessionError::Reading { what }.into());
+    }
     let facts = |classifier: &Classifier| (classifier.input(), classifier.classes());
     let (expected, found) = (facts(served), facts(twin));
     if expected == found {

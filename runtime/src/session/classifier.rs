@@ -11,7 +11,7 @@ use super::file::ModelFile;
 use super::intake::Intake;
 use super::options::{build_plain, build_wide};
 use super::signature::Signature;
-use super::{BuildError, Element, Engine, Library, SessionError, build, library};
+use super::{BuildError, Element, Engine, Library, Role, SessionError, build, library};
 use crate::autodiff::{AutodiffError, Interface, Layout};
 
 /// A classifier as it is served: the bytes of one ONNX file, checked, and what is known of them.
@@ -37,6 +37,8 @@ pub struct Classifier {
 pub struct Opening {
     /// What the file does not say.
     pub reading: Reading,
+    /// Whether that is said of this model alone.
+    pub role: Role,
     /// Where its sessions compute.
     pub engine: Engine,
     /// Channels, height and width of the images to come, for what the file leaves free and the reading
@@ -106,7 +108,7 @@ impl Classifier {
         (bytes, bundle): (Vec<u8>, Option<Bundle>),
         opening: &Opening,
     ) -> Result<Self, SessionError> {
-        let Opening { reading, engine, image, is_brief } = opening.clone();
+        let Opening { reading, engine, is_brief, .. } = opening.clone();
         let name = || path.display().to_string();
         let digest = Digest::of_bytes(&bytes);
         let model = Model::from_bytes(&bytes)
@@ -115,7 +117,7 @@ impl Classifier {
         let build = if is_brief { build_plain } else { build };
         let mut session = build(library, engine.judging(), &bytes)
             .map_err(|error| refused(error, (library, engine), path))?;
-        let signature = Signature::of(&mut session, (&reading, image), &name())?;
+        let signature = Signature::of(&mut session, opening, &name())?;
         let mut classifier = Self {
             path: path.to_owned(),
             library,

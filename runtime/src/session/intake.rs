@@ -148,7 +148,7 @@ fn changes(
     channels: usize,
     element: TensorElementType,
 ) -> Result<Vec<Change>, SessionError> {
-    let is_given = reading.scale.is_some() || !(reading.mean.is_empty() && reading.std.is_empty());
+    let is_given = reading.normalises();
     if element == TensorElementType::Uint8 {
         if is_given {
             let what = "scale, mean and std say nothing to a model that takes bytes".to_owned();

@@ -3,10 +3,9 @@
 use ndarray::Array4;
 use ort::session::Session;
 use ort::value::{Outlet, TensorElementType, ValueType};
-use rift_models::artifact::Reading;
 
-use super::SessionError;
 use super::intake::Intake;
+use super::{Opening, SessionError};
 use crate::autodiff::Layout;
 
 /// Channels, height and width where the model leaves them free and nobody says.
@@ -23,15 +22,16 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// Finds it; what the model leaves free is taken from the reading or else from `image`.
+    /// Finds it; what the model leaves free is taken from the reading or else from the images to come.
     pub(super) fn of(
         session: &mut Session,
-        (reading, image): (&Reading, Option<[usize; 3]>),
+        opening: &Opening,
         path: &str,
     ) -> Result<Self, SessionError> {
         let (name, element, dims) = image_input(session.inputs(), path)?;
+        let reading = opening.role.part(&opening.reading, element, session.outputs());
         let (layout, [c, h, w]) = oriented(dims);
-        let image = image.unwrap_or(FREE);
+        let image = opening.image.unwrap_or(FREE);
         let free = match reading.size {
             Some([height, width]) => [image[0], height, width],
             None => image,
@@ -41,7 +41,7 @@ impl Signature {
         };
         let input = [(c, free[0]), (h, free[1]), (w, free[2])].map(length);
         let fixed_batch = usize::try_from(dims[0]).ok().filter(|n| *n > 0);
-        let intake = Intake::new((name, element, layout), (input, fixed_batch), reading)?;
+        let intake = Intake::new((name, element, layout), (input, fixed_batch), &reading)?;
         let output_name = logits_output(session.outputs(), reading.output.as_deref(), path)?;
         let classes = classes(session, &intake, &output_name, path)?;
         let is_free = [c, h, w].iter().any(|declared| *declared < 1);

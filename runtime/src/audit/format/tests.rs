@@ -11,7 +11,7 @@ use super::{EntryError, Threshold, junit, robustbench, sarif};
 use crate::attack::method::Method;
 
 /// A report of 100 images, 80 right as they are and 40 under attack.
-pub(in super::super) fn report() -> AuditReport {
+pub(crate) fn report() -> AuditReport {
     let (clean, robust) = (Accuracy::new(80, 100), Accuracy::new(40, 100));
     let attack = AttackResult {
         name: "apgd-ce".to_owned(),
@@ -73,8 +73,12 @@ pub(in super::super) fn report() -> AuditReport {
     }
 }
 
-const MISSED: Threshold =
-    Threshold { what: "lower bound of the robust accuracy", found: 0.309, least: 0.4 };
+const MISSED: Threshold = Threshold {
+    what: "lower bound of the robust accuracy",
+    found: 0.309,
+    least: 0.4,
+    unreached: 0,
+};
 
 /// What a `sarifLog` must have by the standard's schema, and what GitHub's code scanning asks beside.
 fn holds_to_sarif(log: &Value) {
@@ -183,6 +187,19 @@ fn junit_counts_its_cases() {
     assert!(text.contains("0.3090, at least 0.4"), "{text}");
     assert!(text.contains("9 of 24 images &lt;are&gt; &quot;stuck&quot;</failure>"), "{text}");
     assert!(text.contains("a bare file: nothing vouches for it</system-out>"), "{text}");
+}
+
+#[test]
+fn no_form_lets_an_audit_pass_that_did_not_come_to_its_end() {
+    let late = Threshold { least: 0.3, unreached: 7, ..MISSED };
+    assert!(!late.is_below() && !late.is_met());
+    let text = junit(&report(), Some(&late));
+    assert!(text.contains("name=\"min-robust-accuracy\"><failure "), "{text}");
+    assert!(text.contains("not reached: 7"), "{text}");
+    let log = sarif(&report(), Some(&late));
+    holds_to_sarif(&log);
+    assert_eq!(log["runs"][0]["results"][0]["ruleId"], "min-robust-accuracy");
+    assert!(Threshold { unreached: 0, ..late }.is_met());
 }
 
 #[test]

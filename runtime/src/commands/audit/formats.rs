@@ -33,7 +33,7 @@ pub(super) struct FormatArgs {
     /// Write threshold and warnings as test cases, for CI
     #[arg(long, value_name = "PATH", env = "RIFT_JUNIT")]
     junit: Option<PathBuf>,
-    /// End with status 1 if the robust accuracy is below this fraction
+    /// End with status 1 if the robust accuracy is below this fraction, or images were not reached
     #[arg(long, value_name = "X", env = "RIFT_MIN_ROBUST_ACCURACY", value_parser = fraction)]
     min_robust_accuracy: Option<f64>,
     /// What must not be below it
@@ -60,7 +60,8 @@ impl FormatArgs {
             Gate::Interval => (report.interval.lower, "lower bound of the robust accuracy"),
             Gate::Point => (report.robust_accuracy, "robust accuracy"),
         };
-        self.min_robust_accuracy.map(|least| Threshold { what, found, least })
+        let unreached = report.unreached();
+        self.min_robust_accuracy.map(|least| Threshold { what, found, least, unreached })
     }
 
     /// Writes the report in the form that is asked for; what is said beside it, such as `notes`,
@@ -88,7 +89,10 @@ impl FormatArgs {
             }
         };
         let missed = threshold.filter(|threshold| !threshold.is_met());
-        let said = missed.map(|missed| format!("too low   {}", missed.sentence()));
+        let said = missed.map(|missed| {
+            let name = if missed.is_below() { "too low" } else { "unreached" };
+            format!("{name:<9} {}", missed.sentence())
+        });
         let notes = notes.iter().chain(&said);
         if let Some(document) = document {
             writeln!(out, "{document}")?;

@@ -21,6 +21,7 @@ use clap::Args;
 use rift_models::artifact::{AuditReport, AuditRequest, atomic};
 use rift_models::dataset::{Dataset, Split};
 use rift_runtime::attack::gradient::{Attacker, GradientError, Graphs};
+use rift_runtime::attack::oracle::Oracle;
 use rift_runtime::attack::trial::fastest_batch;
 use rift_runtime::audit::state::State;
 use rift_runtime::audit::{
@@ -38,7 +39,7 @@ use self::subject::Subject;
 use super::{Answer, output as files};
 use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one, model_path};
 
-/// Broken images that the page shows, among the first so many of the data.
+/// Broken images that the page shows, among the first so many that are attacked.
 const SHOWN: usize = 18;
 const AMONG: usize = 400;
 
@@ -58,7 +59,8 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "N", env = "RIFT_LIMIT", value_parser = at_least_one)]
     limit: Option<usize>,
     /// Follow the gradients of this model, the float twin of a quantised one, say; images are judged
-    /// by MODEL [with --replay: the one of the report]
+    /// by MODEL. --output, --scale, --mean and --std hold for it as far as they fit
+    /// [with --replay: the one of the report]
     #[arg(long, value_name = "TWIN", env = "RIFT_GRADIENTS_FROM", value_parser = model_path())]
     gradients_from: Option<PathBuf>,
     /// Resize the images to the size that the model takes, by the triangle filter
@@ -97,7 +99,8 @@ pub(crate) struct AuditArgs {
     /// Write the report as one page that needs nothing else
     #[arg(long, value_name = "PATH", env = "RIFT_HTML")]
     html: Option<PathBuf>,
-    /// Write the adversarial images: `x` (float32), `y`, `index`
+    /// Write the adversarial images: `x` (float32, N x C x H x W in [0, 1], as --data takes them),
+    /// `y`, `index`
     #[arg(long, value_name = "PATH.npz", env = "RIFT_SAVE_ADVERSARIAL")]
     save_adversarial: Option<PathBuf>,
     #[command(flatten)]
@@ -145,12 +148,14 @@ pub(crate) fn run(
     let measured = keep::or_discard(measured, state.as_ref())?;
     let mut report = report::report(classifier, data, &plan, &measured);
     (report.request, report.shard) = (Some(request), shard);
+    let mut options = args.spread.options();
+    options.batch = measured.findings.batch(options.batch);
     if let Some(twin) = twin {
-        judge_twin(twin, &args.spread.options(), data, &measured, &mut report)?;
+        judge_twin(twin, &options, data, &measured, &mut report)?;
     }
     report.corruptions = args.corruptions.measure(
         (classifier, data),
-        &args.spread.options(),
+        &options,
         plan.seed,
         &output::Bar::new(global.quiet),
     )?;

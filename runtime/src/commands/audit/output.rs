@@ -84,6 +84,9 @@ fn words(time: Duration) -> String {
 
 /// Writes every image as the attacks left it: adversarial where it was broken, the last attempt where
 /// not, and as it is where it was misclassified to begin with.
+///
+/// Pixels stay as Rift has them everywhere, not as the model takes them, so that the file is data for
+/// the next audit.
 pub(super) fn save(path: &Path, data: &Dataset, measured: &Measured) -> anyhow::Result<()> {
     let [c, h, w] = data.input();
     let rows = measured.rows.clone();

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use rift_models::artifact::Reading;
 use rift_models::dataset::{Dataset, Request};
 use rift_runtime::audit::{check_data, check_twin};
-use rift_runtime::session::{Classifier, Engine, Opening, Provider};
+use rift_runtime::session::{Classifier, Engine, Opening, Provider, Role};
 
 use super::AuditArgs;
 use super::replay::Replay;
@@ -40,14 +40,16 @@ impl Subject {
             None => args.reading.reading(args.resize),
         };
         let (data, path) = open_data(args, replay)?;
+        let of_report = replay.and_then(|replay| replay.request.gradients_from.as_deref());
+        let twin = args.gradients_from.clone().or(of_report.map(PathBuf::from));
+        let role = if twin.is_some() { Role::Judged } else { Role::Alone };
         let (image, resize) = (Some(data.input()), reading.resize);
-        let opening = Opening { reading, engine: engine(args, replay)?, image, is_brief: false };
+        let engine = engine(args, replay)?;
+        let opening = Opening { reading, role, engine, image, is_brief: false };
         let classifier = open_with(&model, &opening, global)?;
         let [_, height, width] = classifier.input();
         let data = if resize { data.resized(height, width) } else { data };
         check_data(&classifier, &data)?;
-        let of_report = replay.and_then(|replay| replay.request.gradients_from.as_deref());
-        let twin = args.gradients_from.clone().or(of_report.map(PathBuf::from));
         let twin = match twin {
             Some(path) => Some(open_twin(&path, &classifier, replay, global)?),
             None => None,
@@ -66,7 +68,7 @@ fn engine(args: &AuditArgs, replay: Option<&Replay>) -> anyhow::Result<Engine> {
     Ok(Engine::new(provider, steering)?)
 }
 
-/// Opens the model whose gradients are followed, read as the one attacked but for its output.
+/// Opens the model whose gradients are followed, read as the one attacked as far as that fits it.
 fn open_twin(
     path: &Path,
     served: &Classifier,
@@ -74,9 +76,9 @@ fn open_twin(
     global: &Global,
 ) -> anyhow::Result<Classifier> {
     // Its images are those of the model attacked, whatever it leaves free.
-    let reading = Reading { output: None, size: None, ..served.reading().clone() };
+    let reading = Reading { size: None, ..served.reading().clone() };
     let (engine, image) = (served.engine(), Some(served.input()));
-    let opening = Opening { reading, engine, image, is_brief: false };
+    let opening = Opening { reading, role: Role::Twin, engine, image, is_brief: false };
     let twin = open_with(path, &opening, global)?;
     check_twin(served, &twin)?;
     let then = replay.and_then(|replay| replay.report.twin.as_ref());
