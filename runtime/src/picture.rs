@@ -79,10 +79,30 @@ pub fn from_bytes(
     fit(&decode(ImageReader::new(Cursor::new(bytes)), Some(acceptance))?, input)
 }
 
+/// The bytes that a picture takes while [`from_bytes`] reads it, if it is accepted.
+///
+/// # Errors
+/// As [`from_bytes`], without looking at more than the file's head.
+pub fn decoded_bytes(bytes: &[u8], acceptance: Acceptance) -> Result<u64, PictureError> {
+    Ok(open(ImageReader::new(Cursor::new(bytes)), Some(acceptance))?.total_bytes())
+}
+
 fn decode<R: BufRead + Seek>(
     reader: ImageReader<R>,
     acceptance: Option<Acceptance>,
 ) -> Result<DynamicImage, PictureError> {
+    let mut decoder = open(reader, acceptance)?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// What decodes a picture that is accepted.
+fn open<'r, R: BufRead + Seek + 'r>(
+    reader: ImageReader<R>,
+    acceptance: Option<Acceptance>,
+) -> Result<impl ImageDecoder + 'r, PictureError> {
     // By content: a name's ending may lie.
     let reader = reader.with_guessed_format()?;
     let format = reader.format();
@@ -97,7 +117,7 @@ fn decode<R: BufRead + Seek>(
         };
         return Err(PictureError::Format { expected });
     }
-    let mut decoder = reader.into_decoder()?;
+    let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     let found = u64::from(width) * u64::from(height);
     if let Some(Acceptance { pixels: most, .. }) = acceptance
@@ -109,10 +129,7 @@ fn decode<R: BufRead + Seek>(
     if found > LARGEST {
         return Err(PictureError::Bytes { found });
     }
-    let orientation = decoder.orientation()?;
-    let mut picture = DynamicImage::from_decoder(decoder)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    Ok(decoder)
 }
 
 fn fit(

@@ -8,6 +8,7 @@ mod hostile_models;
 mod inputs;
 mod long_runs;
 mod mutations;
+mod parts;
 mod scale;
 mod screening;
 mod serving;

@@ -9,7 +9,7 @@ use anyhow::ensure;
 use clap::{Args, Parser};
 use rift_models::dataset::{Dataset, Request, Split};
 use rift_runtime::audit::{Keep, Plan};
-use rift_runtime::server::Gate;
+use rift_runtime::server::{Gate, LEAST_IMAGES};
 use rift_runtime::session::{Classifier, SessionOptions};
 
 use super::audit::flags::{ThreatArgs, duration, fraction};
@@ -20,7 +20,8 @@ use crate::cli::at_least_one;
 pub(super) struct GateArgs {
     /// Attack a model before it is served and serve it only if it withstands:
     /// `pgd,eps=8/255,steps=10,min=0.45` is an attack and flags of `audit`, and the robust accuracy
-    /// that is asked for
+    /// that is asked for. What is not named is linf, its eps 8/255 (l2: 128/255), whatever the
+    /// bundle says; `images=N` asks for so many images at least [default: 30]
     #[arg(
         id = "audit_gate",
         long = "audit-gate",
@@ -47,11 +48,12 @@ pub(super) struct GateArgs {
     pub(super) every: Option<Duration>,
 }
 
-/// An attack and the robust accuracy that is asked for.
+/// An attack, the robust accuracy that is asked for and the images that it takes to say so.
 #[derive(Clone, Debug)]
 struct Terms {
     threat: ThreatArgs,
     minimum: f64,
+    images: usize,
 }
 
 /// The flags of an attack, as `audit` has them.
@@ -68,15 +70,15 @@ impl FromStr for Terms {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',').map(str::trim);
         let mut words = vec!["--attack".to_owned(), parts.next().unwrap_or_default().to_owned()];
-        let mut minimum = None;
+        let (mut minimum, mut images) = (None, LEAST_IMAGES);
         for part in parts {
             let Some((name, value)) = part.split_once('=') else {
                 return Err(format!("expected `name=value`, found `{part}`"));
             };
-            if name == "min" {
-                minimum = Some(fraction(value)?);
-            } else {
-                words.push(format!("--{name}={value}"));
+            match name {
+                "min" => minimum = Some(fraction(value)?),
+                "images" => images = at_least_one(value)?,
+                _ => words.push(format!("--{name}={value}")),
             }
         }
         let minimum =
@@ -85,7 +87,7 @@ impl FromStr for Terms {
         let threat = line.threat;
         let checked = threat.eps(None).and_then(|eps| threat.methods(&eps).map(drop));
         checked.map_err(|error| format!("{error:#}"))?;
-        Ok(Self { threat, minimum })
+        Ok(Self { threat, minimum, images })
     }
 }
 
@@ -97,10 +99,10 @@ fn first_line(text: &str) -> String {
 impl Terms {
     /// What is done to a model on `n` images.
     fn plan(&self, classifier: &Classifier, n: usize, batch: usize) -> anyhow::Result<Plan> {
-        let trained = classifier.bundle().and_then(|bundle| bundle.card.threat.as_ref());
-        let eps = self.threat.eps(trained)?;
+        // The card belongs to the model that is judged: it has no say in how.
+        let eps = self.threat.eps(None)?;
         let plan = Plan {
-            norm: self.threat.norm(trained),
+            norm: self.threat.norm(None),
             methods: self.threat.methods(&eps)?,
             eps,
             seed: self.threat.seed,
@@ -120,6 +122,12 @@ impl GateArgs {
     /// The gate, where one is asked for; its images are read now.
     pub(super) fn gate(&self, options: SessionOptions) -> anyhow::Result<Option<Arc<Gate>>> {
         let Some(terms) = self.terms.clone() else { return Ok(None) };
+        let Terms { minimum, images, .. } = terms;
+        ensure!(
+            self.data.is_none() || self.limit >= images,
+            "the gate asks for at least {images} images (`images=`), found {} (`--audit-limit`)",
+            self.limit
+        );
         let open = |path: &PathBuf| -> anyhow::Result<Dataset> {
             let limit = self.limit;
             let data = Dataset::open(path, &Request::new(Split::Test).limit(limit))?;
@@ -132,11 +140,11 @@ impl GateArgs {
             Ok(data)
         };
         let data = self.data.as_ref().map(open).transpose()?;
-        let minimum = terms.minimum;
         let plan = move |classifier: &Classifier, n| {
             terms.plan(classifier, n, options.batch).map_err(|error| format!("{error:#}"))
         };
-        Ok(Some(Arc::new(Gate::new(Box::new(plan), minimum, data).with_options(options))))
+        let gate = Gate::new(Box::new(plan), minimum, data);
+        Ok(Some(Arc::new(gate.with_images(images).with_options(options))))
     }
 }
 
@@ -147,11 +155,12 @@ mod tests {
     #[test]
     fn a_gate_is_an_attack_its_flags_and_a_minimum() {
         let terms: Terms = "pgd, eps=4/255, steps=3, min=0.45".parse().unwrap();
-        assert_eq!(terms.minimum, 0.45);
+        assert_eq!((terms.minimum, terms.images), (0.45, 30));
         let eps = terms.threat.eps(None).unwrap();
         assert_eq!(eps[0].to_string(), "4/255");
         assert_eq!(terms.threat.methods(&eps).unwrap().len(), 1);
-        let terms: Terms = "fast,norm=l2,min=0".parse().unwrap();
+        let terms: Terms = "fast,norm=l2,images=2,min=0".parse().unwrap();
+        assert_eq!(terms.images, 2);
         assert_eq!(terms.threat.methods(&terms.threat.eps(None).unwrap()).unwrap().len(), 2);
         for (text, part) in [
             ("", "min=0.45"),
@@ -162,6 +171,7 @@ mod tests {
             ("pgd,epsilon=8/255,min=0.5", "unexpected argument 'epsilon'"),
             ("pgd,queries=5,min=0.5", "`--queries` says nothing to `--attack pgd`"),
             ("pgd,eps=x,min=0.5", "invalid value 'x'"),
+            ("pgd,images=0,min=0.5", "at least 1"),
         ] {
             let error = text.parse::<Terms>().unwrap_err();
             assert!(error.contains(part) && !error.contains('\n'), "{text}: {error}");

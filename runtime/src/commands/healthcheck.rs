@@ -11,7 +11,7 @@ use super::Answer;
 /// The arguments of `healthcheck`.
 #[derive(Debug, Args)]
 pub(crate) struct HealthcheckArgs {
-    /// Where the server listens
+    /// Where the server listens, by HTTP without TLS
     #[arg(value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     address: String,
     /// Seconds until the answer must be there
@@ -38,7 +38,15 @@ pub(crate) fn run(args: &HealthcheckArgs, out: &mut dyn Write) -> anyhow::Result
     }
 }
 
+/// The first byte of what TLS answers to HTTP: an alert.
+const ALERT: u8 = 21;
+
 fn ask(args: &HealthcheckArgs) -> std::io::Result<String> {
+    if args.address.contains("://") {
+        let what =
+            "expected an address such as `127.0.0.1:8080`, without a scheme: TLS is not spoken";
+        return Err(std::io::Error::other(what));
+    }
     let nowhere = || std::io::Error::other("expected an address such as `127.0.0.1:8080`");
     let address = args.address.to_socket_addrs()?.next().ok_or_else(nowhere)?;
     let mut stream = TcpStream::connect_timeout(&address, args.timeout)?;
@@ -46,8 +54,13 @@ fn ask(args: &HealthcheckArgs) -> std::io::Result<String> {
     stream.set_write_timeout(Some(args.timeout))?;
     let host = &args.address;
     write!(stream, "GET /v2/health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
+    let mut answer = Vec::new();
     // An answer is small; what is larger is none of this server's.
-    stream.take(1 << 16).read_to_string(&mut answer)?;
-    Ok(answer)
+    let read = stream.take(1 << 16).read_to_end(&mut answer);
+    if answer.first() == Some(&ALERT) {
+        let what = "expected HTTP, found TLS, which `healthcheck` does not speak (`curl` does)";
+        return Err(std::io::Error::other(what));
+    }
+    read?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

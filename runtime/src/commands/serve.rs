@@ -64,7 +64,8 @@ pub(crate) struct ServeArgs {
     /// Seconds for the requests that are under way when the server is told to end
     #[arg(long, value_name = "SECONDS", env = "RIFT_SHUTDOWN_TIMEOUT", default_value = "20", value_parser = seconds)]
     shutdown_timeout: Duration,
-    /// Seconds in which a request's head, and then its body, must arrive
+    /// Seconds in which a request's head, and then its body, must arrive, and in which a client must take
+    /// some of what it is sent
     #[arg(long, value_name = "SECONDS", env = "RIFT_ARRIVAL_TIMEOUT", default_value = "30", value_parser = seconds)]
     arrival_timeout: Duration,
     /// Seconds in which requests are still taken, once the server has said that it is not ready
@@ -217,14 +218,12 @@ pub(crate) fn run(
     let server = listen(args, &app, out)?;
     #[cfg(feature = "otel")]
     let server = server.with_traces(traces.as_ref());
-    for source in &sources {
-        app.registry.announce(source);
-    }
+    let wishes: Vec<_> = sources.iter().map(|source| app.registry.announce(source)).collect();
     let (loading, every) = (Arc::clone(&app), args.repository_poll);
     let loader = std::thread::spawn(move || {
-        for source in &sources {
+        for (source, wish) in sources.iter().zip(wishes) {
             // The registry says why not, and so does the server's readiness.
-            let _ = loading.registry.load(source);
+            let _ = loading.registry.fulfil(source, wish);
         }
         watch(&loading, Duration::from_secs(every.into()));
     });

@@ -8,16 +8,22 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
 use flate2::read::{GzDecoder, ZlibDecoder};
 use hyper::body::Frame;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ServeError;
 use super::app::App;
 
-/// A body, and the room in memory that it takes while it is held.
+/// A body, or what was made of it, and the room in memory that it takes while it is held.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) bytes: Bytes,
     _room: Room,
+}
+
+impl Content {
+    pub(super) fn new(bytes: Bytes, room: Room) -> Self {
+        Self { bytes, _room: room }
+    }
 }
 
 /// Some KiB of those that all bodies share.
@@ -30,13 +36,18 @@ pub(super) struct Room {
 impl Room {
     /// Makes it large enough for so many bytes.
     pub(super) fn grow(&mut self, app: &App, bytes: usize) -> Result<(), ServeError> {
+        self.grow_in(&app.room, bytes)
+    }
+
+    /// The same, for who works elsewhere.
+    pub(super) fn grow_in(&mut self, all: &Arc<Semaphore>, bytes: usize) -> Result<(), ServeError> {
         let more = bytes.div_ceil(1024).saturating_sub(self.kib);
         if more == 0 {
             return Ok(());
         }
         let many = u32::try_from(more).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&app.room).try_acquire_many_owned(many).map_err(|_| {
-            ServeError::Unavailable { what: "no memory is left for the request's body".to_owned() }
+        let permit = Arc::clone(all).try_acquire_many_owned(many).map_err(|_| {
+            ServeError::Unavailable { what: "no memory is left for the request".to_owned() }
         })?;
         self.kib += more;
         match &mut self.held {
@@ -44,6 +55,14 @@ impl Room {
             None => self.held = Some(permit),
         }
         Ok(())
+    }
+
+    /// Leaves what is more than so many bytes to others.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let less = self.kib.saturating_sub(bytes.div_ceil(1024));
+        if let Some(given) = self.held.as_mut().and_then(|held| held.split(less)) {
+            self.kib -= given.num_permits();
+        }
     }
 }
 
@@ -70,11 +89,11 @@ pub(super) async fn read(
             return Err(error);
         }
     };
-    let Some(packing) = packing else { return Ok(Content { bytes, _room: room }) };
+    let Some(packing) = packing else { return Ok(Content::new(bytes, room)) };
     let unpacked = tokio::task::spawn_blocking(move || unpack(packing, &bytes, limit)).await;
     let unpacked = unpacked.map_err(|_| ServeError::Internal)??;
     room.grow(app, unpacked.len())?;
-    Ok(Content { bytes: unpacked.into(), _room: room })
+    Ok(Content::new(unpacked.into(), room))
 }
 
 /// Reads a body that is not wanted, as far as it would have been allowed: whose connection is closed

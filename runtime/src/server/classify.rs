@@ -13,7 +13,7 @@ use rift_models::artifact::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::app::{App, Route};
-use super::error::json;
+use super::error::{finite, json};
 use super::watch::{self, Parameter, parameters};
 use super::{ServeError, body, pictures};
 use crate::prediction::{Prediction, rank};
@@ -66,7 +66,8 @@ async fn classify(
     let n = files.len();
     let images = served.counting(pictures::decode(&app, &served, files).await)?;
     let wanted = (app.limits.answer, asked.rift_margin);
-    let (answer, seen) = watch::infer(&app, &served, (images, n), wanted).await?;
+    let (answer, seen) = watch::infer(&app, &served, (images.bytes.clone(), n), wanted).await?;
+    finite(&answer.logits)?;
     let classifier = served.classifier();
     let top = asked.top.unwrap_or(usize::MAX).max(1);
     let picture = |(number, (path, logits)): (usize, (String, &[f32]))| {

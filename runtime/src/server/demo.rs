@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::app::{App, Route};
-use super::error::json;
+use super::error::{finite, json};
 use super::gate::yield_to_others;
 use super::registry::in_one_line;
 use super::served::Served;
@@ -187,7 +187,7 @@ async fn attack(
     let packed = pictures::decode(&app, &served, vec![file]).await?;
     let waiting = Waiting(Arc::default());
     let job = Job {
-        pixels: served.packer().unpack(&packed),
+        pixels: served.packer().unpack(&packed.bytes),
         served: Arc::clone(&served),
         spec: spec.clone(),
         stop: Arc::clone(&waiting.0),
@@ -259,6 +259,7 @@ fn report(
     found: &Found,
     seconds: f64,
 ) -> Result<Response, ServeError> {
+    finite(found.logits.iter().chain(&found.after))?;
     let classifier = served.classifier();
     let unsupported = || ServeError::Unsupported {
         what: format!("a picture of {} channels cannot be shown", classifier.input()[0]),

@@ -83,6 +83,12 @@ pub enum ServeError {
     /// The model failed while it ran.
     #[error("the model failed: {0}")]
     Failed(#[source] Arc<SessionError>),
+    /// The model's answer has no form in JSON.
+    #[error(
+        "the model's logits are not all finite, which numbers in JSON are, expected a request for \
+             binary data"
+    )]
+    NotFinite,
     /// The server is at fault.
     #[error("internal error")]
     Internal,
@@ -115,7 +121,7 @@ impl ServeError {
             Self::Unsupported { .. } => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Failed(_) | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Failed(_) | Self::NotFinite | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -154,6 +160,12 @@ impl IntoResponse for ServeError {
         }
         response
     }
+}
+
+/// Refuses logits that JSON would hold as `null`.
+pub(super) fn finite<'l>(logits: impl IntoIterator<Item = &'l f32>) -> Result<(), ServeError> {
+    let is_finite = logits.into_iter().all(|logit| logit.is_finite());
+    if is_finite { Ok(()) } else { Err(ServeError::NotFinite) }
 }
 
 /// `value` as a response in JSON.

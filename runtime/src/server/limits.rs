@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Bytes of a request's body, packed and unpacked.
     pub body: usize,
-    /// Bytes of all bodies that are held at once.
+    /// Bytes of all bodies, and of the pictures in them, that are held at once.
     pub bodies: usize,
     /// Pixels of a picture.
     pub pixels: u64,
@@ -16,7 +16,7 @@ pub struct Limits {
     /// Attacks on demand at once; none are made where it is 0.
     pub attacks: usize,
     /// The time in which a request's head, and then its body, must arrive; a connection on which none
-    /// begins is closed then too.
+    /// begins is closed then too, and one whose client takes nothing of what is written for as long.
     pub arrival: Duration,
     /// The time in which a request must be answered; one may ask for less.
     pub answer: Duration,

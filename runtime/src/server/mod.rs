@@ -45,14 +45,14 @@ use door::{Door, Language, guard, listener};
 pub use app::App;
 pub use door::{DoorError, Entrance, TlsFiles};
 pub use error::ServeError;
-pub use gate::{Audited, Audits, Gate, Repetition, Terms};
+pub use gate::{Audited, Audits, Gate, LEAST_IMAGES, Repetition, Terms};
 #[doc(hidden)]
 pub use grpc::proto as grpc_messages;
 #[doc(hidden)]
 pub use kserve::images_in;
 pub use limits::Limits;
 pub use metrics::Metrics;
-pub use registry::{Condition, Listed, Refused, Registry, Source, State, name_of};
+pub use registry::{Condition, Listed, Refused, Registry, Source, State, Wish, name_of};
 pub use served::{Served, Serving};
 pub use signatory::{Signatory, UnsignedError};
 pub use statistics::{BatchStages, Counts, Span, Stages};

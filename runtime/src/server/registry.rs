@@ -1,8 +1,11 @@
 //! The models that are served, by name and version.
 
+mod refused;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,10 +13,13 @@ use super::ServeError;
 use super::gate::{Audits, Gate};
 use super::metrics::Metrics;
 use super::schedule::Schedule;
-use super::screen::{Screen, ScreenError};
+use super::screen::Screen;
 use super::served::{Served, Serving};
-use super::signatory::{Signatory, UnsignedError};
-use crate::session::{Classifier, ModelFile, Opening, SessionError};
+use super::signatory::Signatory;
+use crate::session::{Classifier, ModelFile, Opening};
+
+pub use refused::Refused;
+pub(super) use refused::in_one_line;
 
 /// A model that is to be served.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,37 +39,6 @@ pub trait Condition: Send + Sync {
     /// # Errors
     /// Why it must not be served.
     fn check(&self, source: &Source, classifier: &Classifier) -> Result<(), Refused>;
-}
-
-/// Why a model is not served.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// It cannot be opened or run.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// It does not bear the signature that is asked for.
-    #[error(transparent)]
-    Signature(#[from] UnsignedError),
-    /// It does not pass the screen.
-    #[error(transparent)]
-    Screen(#[from] ScreenError),
-    /// It does not pass a condition.
-    #[error("{0}")]
-    Condition(String),
-    /// It cannot be had from the repository.
-    #[error("{0}")]
-    Repository(String),
-    /// The system has no thread for it.
-    #[error("cannot start a worker")]
-    Thread(#[source] std::io::Error),
-    /// It is not known where it would come from.
-    #[error("model `{name}` is not known, expected one of {known}")]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The names that are known.
-        known: String,
-    },
 }
 
 /// Where a version of a model is on its way.
@@ -103,13 +78,21 @@ pub struct Registry {
     metrics: Arc<Metrics>,
     /// One model is opened at a time.
     opening_now: Mutex<()>,
+    /// The last [`Wish`].
+    wishes: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Entry {
     source: Source,
     state: State,
+    wish: Wish,
 }
+
+/// That a version be served, from when it is asked for until it is unloaded or forgotten: what is opened
+/// for another wish than the version's is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish(u64);
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,6 +114,7 @@ impl Registry {
             audits: None,
             metrics: Metrics::new(false),
             opening_now: Mutex::default(),
+            wishes: AtomicU64::new(0),
         }
     }
 
@@ -191,9 +175,18 @@ impl Registry {
         self.serving
     }
 
-    /// Knows a model from now on, without opening it.
-    pub fn announce(&self, source: &Source) {
-        self.set(source, |_| State::Loading);
+    /// Knows a model from now on, without opening it: [`fulfil`](Self::fulfil) does.
+    pub fn announce(&self, source: &Source) -> Wish {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let versions = models.entry(source.name.clone()).or_default();
+        let new = || Entry { source: source.clone(), state: State::Loading, wish: self.wish() };
+        let entry = versions.entry(source.version).or_insert_with(new);
+        entry.source = source.clone();
+        // What is ready stays so meanwhile.
+        if !matches!(entry.state, State::Ready(_)) {
+            entry.state = State::Loading;
+        }
+        entry.wish
     }
 
     /// Opens a model, holds it against the conditions and serves it, in the place of what was served
@@ -204,25 +197,38 @@ impl Registry {
     /// # Errors
     /// Why the model is not served; the index says so too.
     pub fn load(&self, source: &Source) -> Result<Arc<Served>, Refused> {
+        self.fulfil(source, self.announce(source))
+    }
+
+    /// [Loads](Self::load) what was announced, if nobody has unloaded it since.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn fulfil(&self, source: &Source, wish: Wish) -> Result<Arc<Served>, Refused> {
         let _one_at_a_time = self.opening_now.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is ready stays so meanwhile.
-        self.set(source, |old| match old {
-            Some(ready @ State::Ready(_)) => ready,
-            _ => State::Loading,
-        });
-        let opened = self.open(source);
-        match &opened {
-            Ok(served) => {
-                tracing::info!(model = source.name, version = source.version, "the model is ready");
-                self.set(source, |_| State::Ready(Arc::clone(served)));
+        let mut opened = Err(Refused::Withdrawn(source.name.clone()));
+        if self.settle(source, wish, |_| ()).is_some() {
+            opened = self.open(source);
+        }
+        let state = |old: &mut State| {
+            let is_other = opened.is_err() && matches!(old, State::Ready(_));
+            self.with_audits(source, |audits, of| audits.settle(of, !is_other));
+            match &opened {
+                Ok(served) => *old = State::Ready(Arc::clone(served)),
+                Err(_) if is_other => {}
+                Err(error) => *old = State::Unavailable(in_one_line(error)),
             }
+        };
+        if self.settle(source, wish, state).is_none() {
+            self.with_audits(source, |audits, of| audits.settle(of, false));
+            opened = Err(Refused::Withdrawn(source.name.clone()));
+        }
+        let (model, version) = (&source.name, source.version);
+        match &opened {
+            Ok(_) => tracing::info!(model, version, "the model is ready"),
+            Err(error @ Refused::Withdrawn(_)) => tracing::info!(version, "{error}"),
             Err(error) => {
-                let reason = in_one_line(error);
-                tracing::error!(model = source.name, version = source.version, reason, "refused");
-                self.set(source, |old| match old {
-                    Some(ready @ State::Ready(_)) => ready,
-                    _ => State::Unavailable(reason),
-                });
+                tracing::error!(model, version, reason = in_one_line(error), "refused");
             }
         }
         opened
@@ -272,6 +278,8 @@ impl Registry {
         }
         for entry in models.get_mut(name).into_iter().flat_map(BTreeMap::values_mut) {
             entry.state = State::Unloaded;
+            entry.wish = self.wish();
+            self.with_audits(&entry.source, Audits::forget);
         }
         Ok(())
     }
@@ -280,7 +288,9 @@ impl Registry {
     pub fn forget(&self, name: &str, version: u64) {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         let Some(versions) = models.get_mut(name) else { return };
-        versions.remove(&version);
+        if let Some(entry) = versions.remove(&version) {
+            self.with_audits(&entry.source, Audits::forget);
+        }
         if versions.is_empty() {
             models.remove(name);
         }
@@ -386,30 +396,30 @@ impl Registry {
         ready().for_each(|served| served.join());
     }
 
-    fn set(&self, source: &Source, state: impl FnOnce(Option<State>) -> State) {
+    fn wish(&self) -> Wish {
+        Wish(self.wishes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn with_audits(&self, of: &Source, tell: impl FnOnce(&Audits, &(String, u64))) {
+        if let Some(audits) = &self.audits {
+            tell(audits, &(of.name.clone(), of.version));
+        }
+    }
+
+    /// Changes the state of a version, if `wish` is still the one that it has.
+    fn settle(&self, source: &Source, wish: Wish, change: impl FnOnce(&mut State)) -> Option<()> {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        let versions = models.entry(source.name.clone()).or_default();
+        let entry = models.get_mut(&source.name).and_then(|of| of.get_mut(&source.version));
+        let entry = entry.filter(|entry| entry.wish == wish)?;
         // Who still holds the old one gets the answer from it.
-        let old = versions.remove(&source.version).map(|entry| entry.state);
-        let entry = Entry { source: source.clone(), state: state(old) };
-        versions.insert(source.version, entry);
+        change(&mut entry.state);
+        Some(())
     }
 }
 
 fn unknown(name: &str, models: &BTreeMap<String, BTreeMap<u64, Entry>>) -> Refused {
     let known: Vec<String> = models.keys().map(|name| format!("`{name}`")).collect();
     Refused::Unknown { name: name.to_owned(), known: known.join(", ") }
-}
-
-/// An error with its causes.
-pub(super) fn in_one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The name under which a path is served if nobody gives one: that of the bundle or of the file.
@@ -420,46 +430,4 @@ pub fn name_of(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::Watching;
-    use crate::small_models::{conv_net, linear_net};
-
-    /// Lets in what has convolutions.
-    struct Convolutions;
-
-    impl Condition for Convolutions {
-        fn check(&self, _: &Source, classifier: &Classifier) -> Result<(), Refused> {
-            let graph = classifier.model().proto().graph.as_ref().unwrap();
-            let has = graph.node.iter().any(|node| node.op_type() == "Conv");
-            if has { Ok(()) } else { Err(Refused::Condition("it has no convolutions".to_owned())) }
-        }
-    }
-
-    #[test]
-    fn a_model_that_meets_no_condition_leaves_the_old_one_served() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.onnx");
-        conv_net(None).write(&path).unwrap();
-        let watching = Watching::default();
-        let serving = Serving { threads: 1, batch: 2, together: 1, queue: 4, watching };
-        let registry =
-            Registry::new(serving, Opening::default()).with_condition(Box::new(Convolutions));
-        let source = Source { name: "m".to_owned(), version: 3, path: path.clone() };
-        registry.announce(&source);
-        assert!(registry.is_ready().unwrap_err().contains("being loaded"));
-        let old = registry.load(&source).unwrap();
-        assert_eq!((registry.is_ready(), registry.ready_versions("m")), (Ok(()), vec![3]));
-        linear_net().write(&path).unwrap();
-        assert!(registry.reload("m").unwrap_err().to_string().contains("no convolutions"));
-        assert!(Arc::ptr_eq(&registry.find("m", None).unwrap(), &old));
-        // Where there is no old one, there is none to serve.
-        let other = Source { name: "other".to_owned(), ..source };
-        assert!(registry.load(&other).is_err());
-        assert!(registry.find("other", Some("3")).unwrap_err().to_string().contains("no convolu"));
-        assert!(registry.is_ready().unwrap_err().contains("`other` is not served"));
-        registry.forget("other", 3);
-        assert_eq!(registry.is_ready(), Ok(()));
-        registry.close();
-    }
-}
+mod tests;

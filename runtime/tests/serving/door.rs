@@ -82,3 +82,21 @@ fn pages_from_elsewhere_reach_nothing() {
     }
     assert_eq!(reply.header("access-control-allow-origin"), None);
 }
+
+#[test]
+fn a_probe_without_a_token_learns_nothing_but_yes_and_no() {
+    let place = Place::with(&conv_net(None));
+    fs::write(place.path("tokens"), TOKEN).unwrap();
+    fs::write(place.path("bad.onnx"), b"no model").unwrap();
+    let serving = Serving::start(&place, &["bad.onnx", "--token-file", "tokens"]);
+    let right = format!("Bearer {TOKEN}");
+    let ask = |headers: &[(&str, &str)]| {
+        let reply = serving.client().send("GET", "/v2/health/ready", headers, b"");
+        assert_eq!(reply.status, 503);
+        reply.json()
+    };
+    while !ask(&[("authorization", &right)])["error"].to_string().contains("`bad` is not served") {}
+    for headers in [&[][..], &[("authorization", "Bearer of-something-else-altogether")]] {
+        assert_eq!(ask(headers), serde_json::json!({"ready": false}));
+    }
+}

@@ -47,7 +47,7 @@ fn it_hears_of_the_start_the_work_and_the_end() {
 fn a_server_without_any_model_has_not_started() {
     let place = Place::with(&linear_net());
     bundle(place.folder.path(), &conv_net(None));
-    let gate = ["--audit-gate", "pgd,eps=1,steps=20,min=1"];
+    let gate = ["--audit-gate", "pgd,eps=1,steps=20,images=2,min=1"];
     let (serving, socket) = start(&place, &[&["m=bundle"], &gate[..]].concat());
     let before = until(&socket, "STATUS=not ready: model `m` is not served: audit gate");
     assert!(before.iter().all(|message| !message.contains("READY=1")), "{before:?}");

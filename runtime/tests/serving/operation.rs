@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::Serving;
 use super::protocol::{INFER, request};
@@ -99,4 +100,31 @@ fn who_sends_too_much_or_too_slowly_is_answered_and_let_go() {
     silent.write(b"POST /v2");
     assert!(silent.receive().is_none_or(|reply| reply.status == 408));
     assert_eq!(serving.client().post(INFER, &request(|_| ())).status, 200);
+}
+
+#[test]
+fn who_does_not_read_its_answers_gives_up_its_place() {
+    let place = Place::with(&conv_net(None));
+    let more = ["--max-connections", "1", "--arrival-timeout", "0.5"];
+    let serving = Serving::of(&place, &more);
+    let mut deaf = TcpStream::connect(serving.address).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let requests = "GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
+    // Until neither side takes any more.
+    while deaf.write_all(requests.as_bytes()).is_ok() {}
+    assert_eq!(serving.client().get("/v2/health/live").status, 200);
+}
+
+#[test]
+fn a_long_head_is_refused() {
+    let place = Place::with(&conv_net(None));
+    let serving = Serving::of(&place, &[]);
+    let ask = |length: usize| {
+        let mut client = serving.client();
+        client.begin("GET", "/v2/health/live", &[("x-long", &"a".repeat(length))], 0);
+        client.receive().map(|reply| reply.status)
+    };
+    assert_eq!(ask(16 << 10), Some(200));
+    // The answer may be lost with what is not read of the head.
+    assert!(ask(48 << 10).is_none_or(|status| status == 431));
 }

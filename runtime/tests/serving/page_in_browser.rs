@@ -18,7 +18,7 @@ const ENTER: (&str, u32) = ("Enter", 13);
 fn a_picture_is_classified_and_attacked() {
     let Some(mut browser) = Browser::start("en-GB") else { return };
     let place = place();
-    let gate = "pgd,eps=8/255,steps=2,min=0";
+    let gate = "pgd,eps=8/255,steps=2,images=24,min=0";
     let serving = Serving::of(
         &place,
         &[

@@ -235,3 +235,45 @@ fn the_likeliest_classes_come_with_their_names() {
     assert_eq!(all["outputs"][0]["shape"], json!([1, CLASSES]));
     assert_eq!(client.post(INFER, &wanted(json!("two"))).status, 400);
 }
+
+#[test]
+fn what_is_not_finite_is_no_number_in_json() {
+    let place = Place::with(&conv_net(None));
+    let serving = Serving::of(&place, &[]);
+    let mut client = serving.client();
+    let of = |value: f64, parameters: &Value| {
+        let input = json!({"name": "image", "datatype": "FP32", "shape": shape(1),
+            "data": vec![value; INPUT.iter().product()]});
+        json!({"inputs": [input], "parameters": parameters}).to_string().into_bytes()
+    };
+    for value in [1e39, -1e39] {
+        let reply = client.post(INFER, &of(value, &json!({})));
+        assert_eq!(reply.status, 400);
+        assert!(reply.error().contains("a number that FP32 holds"), "{}", reply.error());
+    }
+    // The model's own sums overflow.
+    let reply = client.post(INFER, &of(3e38, &json!({})));
+    assert_eq!(reply.status, 500);
+    assert!(reply.error().contains("not all finite"), "{}", reply.error());
+    let reply = client.post(INFER, &of(3e38, &json!({"binary_data_output": true})));
+    assert_eq!(reply.status, 200);
+}
+
+#[test]
+fn a_model_is_loaded_as_it_is_or_not_at_all() {
+    let place = Place::with(&conv_net(None));
+    let serving = Serving::of(&place, &[]);
+    let mut client = serving.client();
+    for (body, status, part) in [
+        (&b"not json"[..], 400, "`{\"parameters\": {}}`"),
+        (b"{\"parameters\": 3}", 400, "`{\"parameters\": {}}`"),
+        (b"{\"parameters\": {\"config\": \"{}\"}}", 501, "parameter `config` is not supported"),
+    ] {
+        let reply = client.post("/v2/repository/models/m/load", body);
+        assert_eq!(reply.status, status);
+        assert!(reply.error().contains(part), "{}", reply.error());
+    }
+    for body in [&b""[..], b"{}", b"{\"parameters\": {}}"] {
+        assert_eq!(client.post("/v2/repository/models/m/load", body).status, 200);
+    }
+}

@@ -80,6 +80,25 @@ fn a_repository_is_followed() {
 }
 
 #[test]
+fn a_bad_model_that_is_taken_away_keeps_nobody_from_being_ready() {
+    let place = Place::with(&conv_net(None));
+    put(&place, 1, &conv_net(None).to_bytes());
+    fs::create_dir_all(place.path("repository/bad/1")).unwrap();
+    fs::write(place.path("repository/bad/1/model.onnx"), b"garbage").unwrap();
+    let arguments = ["--repository", "repository", "--repository-poll", "1"];
+    let serving = Serving::start(&place, &arguments);
+    let index = || serving.client().post("/v2/repository/index", b"").json();
+    while index()[0]["state"] != "UNAVAILABLE" || index()[1]["state"] != "READY" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(serving.client().get("/v2/health/ready").status, 503);
+    fs::remove_dir_all(place.path("repository/bad")).unwrap();
+    serving.until_ready();
+    let index = index();
+    assert_eq!((index.as_array().unwrap().len(), &index[0]["name"]), (1, &json!("m")));
+}
+
+#[test]
 fn what_cannot_be_meant_is_an_error() {
     let place = Place::with(&conv_net(None));
     assert!(place.fails(&["serve", "--repository", "none"]).contains("expected a folder"));

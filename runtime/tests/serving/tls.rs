@@ -74,6 +74,11 @@ fn what_passes_is_encrypted() {
     while client.get("/v2/health/ready").status != 200 {}
     assert_eq!(client.post(INFER, &request(|_| ())).status, 200);
     assert!(connect(&serving, &self::authority(), None).is_none());
+    // Who cannot speak to it says so.
+    for scheme in ["", "https://"] {
+        let ended = place.run(&["healthcheck", &format!("{scheme}{}", serving.address)]);
+        assert!(ended.code == 1 && ended.out.contains("TLS"), "{}", ended.out);
+    }
     // A key that belongs to another certificate is found at the start.
     write(&authority, place.folder.path(), "other");
     let mixed = ["serve", "m.onnx", "--tls-cert", "server.pem", "--tls-key", "other.key"];

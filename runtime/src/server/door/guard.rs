@@ -31,13 +31,20 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
+/// Marks the request of somebody who may see everything, not only what probes may.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Known;
+
 /// Lets through who may come in.
 pub(in crate::server) async fn guard(
     State((door, app)): State<(Arc<Door>, Arc<App>)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let is_probe = is_open(request.uri().path());
+    if is_known(&door, request.headers()) {
+        request.extensions_mut().insert(Known);
+    }
     let mut response = match admit(&door, &request, is_probe) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -72,13 +79,13 @@ pub(in crate::server) fn admit(
         let what = "requests from pages of other origins are not answered".to_owned();
         return Err(ServeError::Forbidden { what });
     }
-    match &door.tokens {
-        Some(tokens) if !is_probe => {
-            let token = bearer(headers).ok_or(ServeError::Unauthorized)?;
-            if tokens.has(token) { Ok(()) } else { Err(ServeError::Unauthorized) }
-        }
-        _ => Ok(()),
-    }
+    if is_probe || is_known(door, headers) { Ok(()) } else { Err(ServeError::Unauthorized) }
+}
+
+/// Whether a request has a token, where one is asked for.
+fn is_known(door: &Door, headers: &HeaderMap) -> bool {
+    let Some(tokens) = &door.tokens else { return true };
+    bearer(headers).is_some_and(|token| tokens.has(token))
 }
 
 /// Whether there is nothing to learn at a path; the page's files are the same everywhere.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::patience::Patient;
 use super::{Door, Language};
 use crate::server::app::App;
 use crate::server::grpc;
@@ -19,6 +20,10 @@ use crate::server::grpc;
 /// How long the system is given after a failure to take a connection, and how often an ending server
 /// looks whether anybody is still there.
 const BREATH: Duration = Duration::from_millis(20);
+
+/// Bytes that a connection over HTTP keeps of what its client sends and has not been understood yet, so
+/// the longest head: what bodies take is counted elsewhere.
+const MOST_HEAD: usize = 32 << 10;
 
 /// A connection's way in.
 struct Entering {
@@ -97,6 +102,7 @@ async fn take(listener: &TcpListener) -> TcpStream {
 
 impl Entering {
     async fn enter(self, stream: TcpStream) {
+        let stream = Patient::new(stream, self.app.limits.arrival);
         let _counted = self.app.registry.metrics().connection();
         let Some(tls) = &self.door.tls else { return self.converse(stream).await };
         let greeting = tls.acceptor().accept(stream);
@@ -125,6 +131,7 @@ impl Entering {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.app.limits.arrival)
+            .max_buf_size(MOST_HEAD)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
         self.watcher.watch(connection).await
     }

@@ -5,6 +5,7 @@
 
 mod guard;
 pub(super) mod listener;
+mod patience;
 mod tls;
 mod token;
 mod watched;
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(super) use guard::{admit, guard};
+pub(super) use guard::{Known, admit, guard};
 use tls::Tls;
 use token::Tokens;
 

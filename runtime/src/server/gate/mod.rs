@@ -24,10 +24,14 @@ pub(super) use routes::routes;
 /// What the attack is, for a model and so many images; or why there is none.
 pub type Terms = dyn Fn(&Classifier, usize) -> Result<Plan, String> + Send + Sync;
 
+/// The images that an audit takes at least where nobody says otherwise: a usual probe has 32.
+pub const LEAST_IMAGES: usize = 30;
+
 /// The robust accuracy that a model must have to be served.
 pub struct Gate {
     terms: Box<Terms>,
     minimum: f64,
+    images: usize,
     data: Option<Dataset>,
     options: SessionOptions,
     audits: Arc<Audits>,
@@ -46,10 +50,17 @@ impl Gate {
         Self {
             terms,
             minimum,
+            images: LEAST_IMAGES,
             data,
             options: SessionOptions::default(),
             audits: Arc::new(Audits::new(minimum)),
         }
+    }
+
+    /// Lets no model pass on fewer images than these.
+    #[must_use]
+    pub fn with_images(self, images: usize) -> Self {
+        Self { images, ..self }
     }
 
     /// How the attack is spread over threads.
@@ -78,6 +89,14 @@ impl Gate {
             probe = probe_of(classifier)?;
             &probe
         };
+        // One image is as good as its owner chose it: a probe comes with the model.
+        let (found, expected) = (data.len(), self.images.max(1));
+        if found < expected {
+            return Err(format!(
+                "there are {found} images to audit on, expected at least {expected} (`--audit-data` \
+                 has others, `images=` asks for fewer)"
+            ));
+        }
         let mut plan = (self.terms)(classifier, data.len())?;
         plan.seed = plan.seed.wrapping_add(round);
         let report = report((classifier, data), &plan, options, watch)
@@ -87,20 +106,24 @@ impl Gate {
 
     /// By how much a model misses the gate, if it does.
     fn shortfall(&self, report: &AuditReport) -> Option<String> {
-        if report.robust_accuracy >= self.minimum {
+        if self.audits.lets_pass(report) {
             return None;
         }
         let percent = |fraction: f64| fraction * 100.0;
         let attacks: Vec<&str> = report.attacks.iter().map(|attack| attack.name.as_str()).collect();
-        Some(format!(
-            "robust accuracy {:.2} % ({} {} {}, n {}) is below {} %",
+        let found = format!(
+            "robust accuracy {:.2} % ({} {} {}, n {})",
             percent(report.robust_accuracy),
             attacks.join(", "),
             report.threat.norm,
             report.threat.eps,
-            report.n,
-            percent(self.minimum)
-        ))
+            report.n
+        );
+        if report.robust_accuracy < self.minimum {
+            return Some(format!("{found} is below {} %", percent(self.minimum)));
+        }
+        let unreached = report.unreached();
+        Some(format!("{found} is an upper bound: {unreached} images were not reached"))
     }
 }
 
@@ -112,7 +135,7 @@ impl Condition for Arc<Gate> {
             self.audit(classifier, (&self.options, 0), &watch).map_err(refuse)?;
         let shortfall = self.shortfall(&report);
         let (robust_accuracy, n) = (report.robust_accuracy, report.n);
-        self.audits.keep((source.name.clone(), source.version), report, seconds);
+        self.audits.find((source.name.clone(), source.version), report, seconds);
         if let Some(reason) = shortfall {
             return Err(refuse(reason));
         }

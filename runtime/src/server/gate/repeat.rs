@@ -66,6 +66,11 @@ fn run(gate: &Gate, app: &App, (every, woken): (Duration, &Receiver<()>), stop: 
             if stop.load(Ordering::Acquire) {
                 return;
             }
+            let now = app.registry.find(&model, Some(&version.to_string()));
+            if !now.is_ok_and(|now| Arc::ptr_eq(&now, &served)) {
+                // What has taken its place has been attacked when it was opened.
+                continue;
+            }
             match found {
                 Ok((report, seconds)) => {
                     if let Some(reason) = gate.shortfall(&report) {

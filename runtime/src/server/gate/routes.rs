@@ -31,6 +31,8 @@ struct List {
 struct Line {
     model_name: String,
     model_version: String,
+    /// Whether the version is served; else it was refused, or is not served yet.
+    served: bool,
     passed: bool,
     /// Seconds since 1970, UTC.
     at: u64,
@@ -56,13 +58,14 @@ pub(in crate::server) fn routes() -> Vec<Route> {
 
 async fn list(State(app): State<Arc<App>>) -> Response {
     let audits = app.registry.audits();
+    let all = audits.map_or_else(Vec::new, Audits::all);
     json(&List {
         minimum: audits.map(Audits::minimum),
-        audits: audits.map_or_else(Vec::new, Audits::all).into_iter().map(line).collect(),
+        audits: all.into_iter().map(|audit| line(&app, audit)).collect(),
     })
 }
 
-/// The whole report of a model's newest version, as `audit.json` has it.
+/// The whole report of a model's newest version that is served, or was refused if none is, as `audit.json` has it.
 async fn newest(State(app): State<Arc<App>>, target: Target) -> Result<Response, ServeError> {
     Ok(json(&last(&app, &target.model)?.report))
 }
@@ -82,16 +85,24 @@ async fn page(State(app): State<Arc<App>>, target: Target) -> Result<Response, S
 
 fn last(app: &App, model: &str) -> Result<Arc<Audited>, ServeError> {
     let audits = app.registry.audits().map_or_else(Vec::new, Audits::all);
-    let newest = audits.into_iter().rev().find(|((name, _), _)| name == model);
+    let of = || audits.iter().rev().filter(|((name, _), _)| name == model);
+    let newest = of().find(|(key, _)| is_served(app, key)).or_else(|| of().next());
     let none = || ServeError::NotFound { what: format!("there is no audit of a model `{model}`") };
-    newest.map(|(_, audited)| audited).ok_or_else(none)
+    newest.map(|(_, audited)| Arc::clone(audited)).ok_or_else(none)
 }
 
-fn line(((name, version), audited): ((String, u64), Arc<Audited>)) -> Line {
+fn is_served(app: &App, (name, version): &(String, u64)) -> bool {
+    app.registry.find(name, Some(&version.to_string())).is_ok()
+}
+
+fn line(app: &App, (model, audited): ((String, u64), Arc<Audited>)) -> Line {
     let report = &audited.report;
+    let served = is_served(app, &model);
+    let (name, version) = model;
     Line {
         model_name: name,
         model_version: version.to_string(),
+        served,
         passed: audited.passed,
         at: audited.at.duration_since(UNIX_EPOCH).map_or(0, |at| at.as_secs()),
         age_seconds: audited.age(),

@@ -21,7 +21,6 @@ use super::proto::{
     ServerReadyRequest, ServerReadyResponse,
 };
 use super::{describe, statistics};
-use crate::server::ServeError;
 use crate::server::app::App;
 use crate::server::body::Room;
 use crate::server::kserve::{EXTENSIONS, repository};
@@ -155,11 +154,7 @@ impl GrpcInferenceService for Inference {
         request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
         let RepositoryModelLoadRequest { model_name, parameters, .. } = request.into_inner();
-        if let Some(name) = parameters.keys().next() {
-            let what =
-                format!("parameter `{name}` is not supported, models are opened as they are");
-            return Err(ServeError::Unsupported { what }.into());
-        }
+        repository::as_it_is(parameters.keys())?;
         repository::opened(Arc::clone(&self.app), model_name).await?;
         Ok(Response::new(RepositoryModelLoadResponse {}))
     }

@@ -22,7 +22,7 @@ impl From<ServeError> for Status {
             ServeError::TooLarge { .. } => Code::ResourceExhausted,
             ServeError::Slow { .. } | ServeError::Deadline { .. } => Code::DeadlineExceeded,
             ServeError::Unavailable { .. } => Code::Unavailable,
-            ServeError::Failed(_) | ServeError::Internal => Code::Internal,
+            ServeError::Failed(_) | ServeError::NotFinite | ServeError::Internal => Code::Internal,
         };
         Self::new(code, text)
     }

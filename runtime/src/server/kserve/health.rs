@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use crate::server::ServeError;
 use crate::server::app::{App, Target};
+use crate::server::door::Known;
 use crate::server::error::json;
 
 #[derive(Serialize)]
@@ -36,10 +38,16 @@ pub(super) async fn live() -> Response {
     json(&Live { live: true })
 }
 
-/// `GET /v2/health/ready`: 503 and the reason while it is not.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+/// `GET /v2/health/ready`: 503 while it is not, and the reason for those who have come in.
+pub(super) async fn ready(
+    State(app): State<Arc<App>>,
+    known: Option<Extension<Known>>,
+) -> Response {
     let error = app.is_ready().err();
-    with_status(json(&Ready { ready: error.is_none(), error: error.clone() }), error.is_none())
+    let ready = error.is_none();
+    // It names models, their files and what they withstand.
+    let error = error.filter(|_| known.is_some());
+    with_status(json(&Ready { ready, error }), ready)
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`: 503 and the reason while it is not.

@@ -30,8 +30,9 @@ pub(super) fn tensor(
             is_byte.then_some(()).ok_or("a whole number from 0 to 255")
         })?,
         Element::Float32 => flatten(data, numbers, &mut |value| {
-            bytes.extend_from_slice(&(value as f32).to_le_bytes());
-            Ok(())
+            let narrow = value as f32;
+            bytes.extend_from_slice(&narrow.to_le_bytes());
+            narrow.is_finite().then_some(()).ok_or("a number that FP32 holds")
         })?,
         Element::Float64 => flatten(data, numbers, &mut |value| {
             bytes.extend_from_slice(&value.to_le_bytes());
@@ -160,6 +161,9 @@ mod tests {
             ("{}", Element::Float32, 2, "list of numbers"),
             ("[256]", Element::Uint8, 1, "from 0 to 255"),
             ("[0.5]", Element::Uint8, 1, "from 0 to 255"),
+            ("[1e39]", Element::Float32, 1, "that FP32 holds"),
+            ("[-1e39]", Element::Float32, 1, "that FP32 holds"),
+            ("[1e400]", Element::Float64, 1, "out of range"),
             ("[1]", Element::Float16, 1, "binary"),
             (&deep, Element::Float32, 1, "deeper"),
         ] {

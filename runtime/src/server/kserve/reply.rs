@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::head::HEADER_LENGTH;
 use super::{binary, classification, datatype};
 use crate::server::ServeError;
-use crate::server::error::json;
+use crate::server::error::{finite, json};
 use crate::server::served::Served;
 use crate::server::watch::{Parameter, Seen, parameters};
 
@@ -75,6 +75,9 @@ pub(super) fn reply(
         }
         (Some(Size { binary_data_size: tensor.len() }), None)
     } else {
+        if let Data::Numbers(numbers) = &data {
+            finite(*numbers)?;
+        }
         (None, Some(data))
     };
     let name = classifier.output_name();

@@ -1,5 +1,6 @@
 //! The repository extension: what is there, load, unload.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::server::app::{App, Target};
 use crate::server::error::json;
@@ -17,6 +19,12 @@ use crate::server::{ServeError, body};
 struct Wanted {
     #[serde(default)]
     ready: bool,
+}
+
+#[derive(Deserialize)]
+struct Loading {
+    #[serde(default)]
+    parameters: BTreeMap<String, Value>,
 }
 
 /// A version of a model.
@@ -68,9 +76,24 @@ pub(super) async fn load(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
-    body::read(&app, &headers, body).await?;
+    let content = body::read(&app, &headers, body).await?;
+    if !content.bytes.is_empty() {
+        let loading: Loading = serde_json::from_slice(&content.bytes).map_err(|error| {
+            ServeError::invalid(format!("expected `{{\"parameters\": {{}}}}` or nothing: {error}"))
+        })?;
+        as_it_is(loading.parameters.keys())?;
+    }
     opened(app, target.model).await?;
     Ok(StatusCode::OK.into_response())
+}
+
+/// Refuses to load a model in another way than it lies there.
+pub(in crate::server) fn as_it_is<'n>(
+    mut parameters: impl Iterator<Item = &'n String>,
+) -> Result<(), ServeError> {
+    let Some(name) = parameters.next() else { return Ok(()) };
+    let what = format!("parameter `{name}` is not supported, models are opened as they are");
+    Err(ServeError::Unsupported { what })
 }
 
 /// `POST /v2/repository/models/{model}/unload`
@@ -101,6 +124,7 @@ async fn blocking(
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| ServeError::Internal)?;
     done.map_err(|refused| match refused {
         Refused::Unknown { .. } => ServeError::NotFound { what: refused.to_string() },
+        Refused::Withdrawn(_) => ServeError::Unavailable { what: refused.to_string() },
         refused => ServeError::invalid(registry::in_one_line(&refused)),
     })
 }

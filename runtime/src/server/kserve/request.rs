@@ -7,6 +7,7 @@ use axum::body::Bytes;
 
 use super::{binary, datatype};
 use crate::server::app::App;
+use crate::server::body::{Content, Room};
 use crate::server::served::Served;
 use crate::server::watch::{self, Seen};
 use crate::server::{ServeError, pictures};
@@ -53,12 +54,14 @@ impl Request {
         app: &App,
         served: &Arc<Served>,
     ) -> Result<(Vec<f32>, Option<Vec<Seen>>), ServeError> {
-        let images = match self.images {
-            Images::Tensor(tensor) => tensor,
+        let content = match self.images {
+            // What came with the request has room already.
+            Images::Tensor(tensor) => Content::new(tensor, Room::default()),
             Images::Pictures(files) => {
                 served.counting(pictures::decode(app, served, files).await)?
             }
         };
+        let images = content.bytes.clone();
         let within = self.within.map_or(app.limits.answer, |within| within.min(app.limits.answer));
         let (answer, seen) =
             watch::infer(app, served, (images, self.n), (within, self.watch)).await?;

@@ -223,7 +223,7 @@ impl Meters {
             Err(ServeError::Busy { .. }) => "overloaded",
             Err(ServeError::Deadline { .. }) => "deadline",
             Err(ServeError::Unavailable { .. }) => "unavailable",
-            Err(ServeError::Failed(_) | ServeError::Internal) => "failed",
+            Err(ServeError::Failed(_) | ServeError::NotFinite | ServeError::Internal) => "failed",
             Err(_) => "invalid",
         };
         self.count(outcome);

@@ -1,6 +1,7 @@
 //! What lies in a model repository.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,8 +32,11 @@ pub(super) struct Found {
     pub(super) print: Fingerprint,
 }
 
-/// Length, time of change and, where there is one, the number of each file.
-pub(super) type Fingerprint = Vec<(u64, Option<SystemTime>, u64)>;
+/// Of each file in a version's folder, in the order of their names, what tells it from another one.
+pub(super) type Fingerprint = Vec<Print>;
+
+/// A file's name, length, time of change and, where there is one, its number.
+type Print = (OsString, u64, Option<SystemTime>, u64);
 
 /// Every model of the repository, with what is wrong with it where something is.
 pub(super) fn scan(folder: &Path) -> io::Result<BTreeMap<String, Result<Wanted, String>>> {
@@ -89,23 +93,33 @@ fn model(folder: &Path, name: &str) -> Result<Wanted, String> {
 /// The version in `folder`, if its file is there; a bundle where a card says so.
 fn version(folder: &Path, file: &str) -> Option<Found> {
     let (model, card) = (folder.join(file), folder.join(Bundle::CARD));
-    let mut print = vec![fingerprint(&model)?];
-    if file != Bundle::MODEL || !card.is_file() {
-        return Some(Found { path: model, print });
+    if !model.is_file() {
+        return None;
     }
-    // What the first look found wrong, a file that comes later may mend.
-    let others = [Bundle::CARD, Bundle::PROBE, Bundle::SIGNATURE];
-    print.extend(others.iter().filter_map(|file| fingerprint(&folder.join(file))));
-    Some(Found { path: folder.to_owned(), print })
+    let is_bundle = file == Bundle::MODEL && card.is_file();
+    let path = if is_bundle { folder.to_owned() } else { model };
+    // What the first look found wrong, any file that comes later may mend: a signature covers all.
+    Some(Found { path, print: prints(folder).unwrap_or_default() })
 }
 
-fn fingerprint(file: &Path) -> Option<(u64, Option<SystemTime>, u64)> {
+fn prints(folder: &Path) -> io::Result<Fingerprint> {
+    let mut prints = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        prints.extend(print(&entry.path(), entry.file_name()));
+    }
+    prints.sort();
+    Ok(prints)
+}
+
+/// Nothing for what is no file, or is gone by now.
+fn print(file: &Path, name: OsString) -> Option<Print> {
     let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
     #[cfg(unix)]
     let number = std::os::unix::fs::MetadataExt::ino(&metadata);
     #[cfg(not(unix))]
     let number = 0;
-    Some((metadata.len(), metadata.modified().ok(), number))
+    Some((name, metadata.len(), metadata.modified().ok(), number))
 }
 
 /// Which versions are served.

@@ -105,7 +105,8 @@ impl Repository {
     /// If there is no such model, its settings cannot be read or one of the versions is not served.
     pub fn load(&mut self, name: &str, shelf: &dyn Shelf) -> Result<(), String> {
         let wanted = layout::one(&self.folder, name)?;
-        self.seen.remove(name);
+        let seen = self.seen.get_mut(name).into_iter().flat_map(BTreeMap::values_mut);
+        seen.for_each(|seen| seen.is_tried = false);
         self.serve(name, &wanted.versions, (shelf, true))
     }
 
@@ -125,15 +126,19 @@ impl Repository {
                     // The index of the shelf says what was wrong.
                     let _ = self.serve(name, &wanted.versions, (shelf, at_once));
                 }
-                Err(why) => self.complain(name, why),
+                Err(why) => {
+                    self.complain(name, why);
+                    self.clear(name, &BTreeMap::new(), shelf);
+                }
             }
         }
-        // Whoever replaces a folder takes it away first: it must be missing twice.
-        for name in gone.intersection(&self.missing) {
-            for version in shelf.ready(name) {
-                shelf.forget(name, version);
+        for name in &gone {
+            let ready = shelf.ready(name);
+            // Whoever replaces a folder takes it away first: what is served must be missing twice.
+            if ready.is_empty() || self.missing.contains(name) {
+                let known = self.seen.remove(name).unwrap_or_default().into_keys();
+                known.chain(ready).for_each(|version| shelf.forget(name, version));
             }
-            self.seen.remove(name);
         }
         self.missing = gone;
         Ok(())
@@ -161,14 +166,23 @@ impl Repository {
             let print = found.print.clone();
             seen.insert(version, Seen { print, is_tried: is_tried || is_due });
         }
-        let ready = shelf.ready(name);
-        if ready.iter().any(|version| wanted.contains_key(version)) {
-            for version in seen.keys().chain(&ready).filter(|v| !wanted.contains_key(v)) {
-                shelf.forget(name, *version);
-            }
-            seen.retain(|version, _| wanted.contains_key(version));
-        }
+        self.clear(name, wanted, shelf);
         outcome
+    }
+
+    /// Forgets the versions of one model that are not asked for: those that are served when one that is
+    /// asked for is ready, the others, of which there is only a reason, at once.
+    fn clear(&mut self, name: &str, wanted: &BTreeMap<u64, Found>, shelf: &dyn Shelf) {
+        let Some(seen) = self.seen.get_mut(name) else { return };
+        let ready = shelf.ready(name);
+        let is_replaced = ready.iter().any(|version| wanted.contains_key(version));
+        let stays = |version: &u64| {
+            wanted.contains_key(version) || (!is_replaced && ready.contains(version))
+        };
+        for version in seen.keys().chain(&ready).filter(|version| !stays(version)) {
+            shelf.forget(name, *version);
+        }
+        seen.retain(|version, _| stays(version));
     }
 
     /// Says what is wrong with a model, once.

@@ -9,6 +9,8 @@ use super::*;
 #[derive(Default)]
 struct Books {
     ready: RefCell<BTreeMap<(String, u64), String>>,
+    /// What is not served, with a reason.
+    refused: RefCell<BTreeSet<(String, u64)>>,
     loads: RefCell<Vec<(String, u64)>>,
 }
 
@@ -18,14 +20,17 @@ impl Shelf for Books {
         self.loads.borrow_mut().push(key.clone());
         let content = fs::read_to_string(&version.path).unwrap_or_default();
         if !content.starts_with("good") {
+            self.refused.borrow_mut().insert(key);
             return Err(content);
         }
+        self.refused.borrow_mut().remove(&key);
         self.ready.borrow_mut().insert(key, content);
         Ok(())
     }
 
     fn forget(&self, name: &str, version: u64) {
         self.ready.borrow_mut().remove(&(name.to_owned(), version));
+        self.refused.borrow_mut().remove(&(name.to_owned(), version));
     }
 
     fn ready(&self, name: &str) -> Vec<u64> {
@@ -119,6 +124,37 @@ fn what_is_deleted_is_taken_down_when_it_stays_away() {
     fs::remove_dir_all(place.folder.path().join("m")).unwrap();
     place.poll(2);
     assert_eq!(place.state().0, [0; 0]);
+}
+
+#[test]
+fn what_was_refused_is_forgotten_with_its_file() {
+    let mut place = Place::with(&[("m/1/model.onnx", "good"), ("bad/1/model.onnx", "garbage")]);
+    let refused = |place: &Place| place.books.refused.borrow().len();
+    assert_eq!(refused(&place), 1);
+    fs::remove_dir_all(place.folder.path().join("bad")).unwrap();
+    place.poll(1);
+    assert_eq!((refused(&place), place.state().0), (0, vec![1]));
+    // So it is where another version, or none, is left.
+    place.put(&[("m/2/model.onnx", "garbage"), ("bad/1/model.onnx", "garbage")]);
+    place.poll(2);
+    assert_eq!((refused(&place), place.state().0), (2, vec![1]));
+    fs::remove_dir_all(place.folder.path().join("m/2")).unwrap();
+    fs::remove_dir_all(place.folder.path().join("bad/1")).unwrap();
+    place.poll(1);
+    assert_eq!((refused(&place), place.state().0), (0, vec![1]));
+}
+
+#[test]
+fn a_bundle_is_tried_again_whichever_file_comes_late() {
+    let mut place = Place::with(&[("m/1/model.onnx", "good")]);
+    place.put(&[("m/2/card.json", "{}"), ("m/2/model.onnx", "good")]);
+    place.poll(3);
+    assert_eq!(place.state(), (vec![1], 2), "a folder is no text that says that it is good");
+    for (tries, file) in [(3, "model.sig"), (4, "optimized.onnx"), (5, "preprocessing.json")] {
+        place.put(&[(format!("m/2/{file}").as_str(), "late")]);
+        place.poll(3);
+        assert_eq!(place.state().1, tries, "{file}");
+    }
 }
 
 #[test]

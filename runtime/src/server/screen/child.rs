@@ -57,8 +57,12 @@ fn read(input: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
 
 /// Does what the program will do with the model when it has passed.
 fn try_out(bytes: Vec<u8>, order: &Order) -> Result<(), String> {
-    let opening =
-        Opening { reading: order.reading.clone(), image: order.image, ..Opening::default() };
+    let opening = Opening {
+        reading: order.reading.clone(),
+        role: order.role,
+        image: order.image,
+        ..Opening::default()
+    };
     let file = ModelFile::bare(Path::new("model"), bytes);
     let classifier = Classifier::of_file(file, &opening).map_err(|error| with_causes(&error))?;
     if order.measure {

@@ -11,6 +11,7 @@ use rift_models::artifact::{Digest, Reading};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
+use crate::session::Role;
 
 /// What is to be tried, and within which limits.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +22,7 @@ pub(super) struct Order {
     /// ONNX Runtime's library, where the user named it.
     pub(super) library: Option<PathBuf>,
     pub(super) reading: Reading,
+    pub(super) role: Role,
     pub(super) image: Option<[usize; 3]>,
     /// Whether the values of the graph are measured too, as an audit does.
     pub(super) measure: bool,

@@ -125,6 +125,7 @@ impl Screen {
             largest,
             library: library::loaded().map(|library| library.path().to_owned()),
             reading: opening.reading.clone(),
+            role: opening.role,
             image: opening.image,
             measure: self.measure,
         };

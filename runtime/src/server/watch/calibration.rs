@@ -55,6 +55,10 @@ pub(super) fn measure(
     let classes = classifier.classes();
     let rows = logits.chunks_exact(classes * (1 + DRAWS));
     let mut found: Vec<f32> = rows.map(|rows| stability(rows, classes).1).collect();
+    let bad = found.iter().filter(|stability| stability.is_nan()).count();
+    if bad > 0 {
+        return Err(format!("the logits of {bad} of {n} probe images are not finite"));
+    }
     found.sort_by(f32::total_cmp);
     Ok(Threshold { value: found[k - 1], rate: k as f64 / (n + 1) as f64, n })
 }

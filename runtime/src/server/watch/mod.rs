@@ -117,8 +117,11 @@ impl Watch {
         let threshold = self.threshold().and_then(|threshold| threshold.as_ref().ok());
         let seen = |rows: &[f32]| {
             let (margin, stability) = stability(rows, classes);
-            let unstable = threshold.map(|threshold| stability < threshold.value);
-            Seen { margin, stability, unstable }
+            // What is no number is not known to be stable; there is none for it in an answer.
+            let is_stable = |threshold: &Threshold| stability >= threshold.value;
+            let unstable = threshold.map(|threshold| !is_stable(threshold));
+            let known = |margin: f32| if margin.is_nan() { 0.0 } else { margin };
+            Seen { margin: known(margin), stability: known(stability), unstable }
         };
         logits.chunks_exact(classes * (1 + DRAWS)).map(seen).collect()
     }
@@ -135,14 +138,17 @@ impl Watch {
 }
 
 /// The margin of an image and the smallest one of its class over its noisy copies, whose logits
-/// follow its own; 0 where logits are no numbers, since the prediction then means nothing.
+/// follow its own; NaN where one of them is not finite, since the prediction then means nothing.
 fn stability(rows: &[f32], classes: usize) -> (f32, f32) {
     let mut rows = rows.chunks_exact(classes).map(ArrayView1::from);
-    let Some(own) = rows.next() else { return (0.0, 0.0) };
+    let Some(own) = rows.next() else { return (f32::NAN, f32::NAN) };
     let class = prediction(&own);
-    let known = |margin: f32| if margin.is_finite() { margin } else { 0.0 };
-    let lowest = rows.map(|row| known(margin(&row, class))).fold(f32::INFINITY, f32::min);
-    (known(margin(&own, class)), known(lowest))
+    let known = |margin: f32| if margin.is_finite() { margin } else { f32::NAN };
+    let own = known(margin(&own, class));
+    // The smaller of a number and NaN would be the number.
+    let smaller = |a: f32, b: f32| if a.is_nan() || a < b { a } else { b };
+    let lowest = rows.map(|row| known(margin(&row, class))).fold(f32::INFINITY, smaller);
+    (own, if own.is_nan() { own } else { known(lowest) })
 }
 
 /// The logits of `n` images that lie as the model's input does, and what is seen of each, where that
@@ -190,14 +196,35 @@ pub(super) async fn infer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::small_models::linear_net;
 
     #[test]
     fn stability_is_the_smallest_margin_of_the_same_class() {
         let rows = [[1.0, 4.0, 2.0], [0.0, 3.0, 1.5], [0.0, 3.0, 3.5]].concat();
         assert_eq!(stability(&rows, 3), (2.0, -0.5));
         assert_eq!(stability(&[0.0, 0.0, 1.0, 0.0], 2), (0.0, 1.0));
-        let nan = f32::NAN;
-        assert_eq!(stability(&[nan, nan, nan, nan], 2), (0.0, 0.0));
-        assert_eq!(stability(&[5.0, 1.0, f32::INFINITY, 0.0], 2), (4.0, 0.0));
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_stable() {
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        let bad: [&[f32]; 4] = [
+            &[nan, nan, nan, nan],
+            &[nan, 0.0, 2.0, 0.0],
+            &[5.0, 1.0, infinity, 0.0, 5.0, 1.0],
+            &[5.0, 1.0, nan, 0.0, 5.0, 1.0],
+        ];
+        for rows in bad {
+            assert!(stability(rows, 2).1.is_nan(), "{rows:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        linear_net().write(&path).unwrap();
+        let mut watch = Watch::new(Watching::default(), &Classifier::open(&path).unwrap());
+        watch.threshold = OnceLock::from(Ok(Threshold { value: -1.0, rate: 0.05, n: 19 }));
+        let rows = [[0.0, 0.5].repeat(1 + DRAWS), [nan, 0.5].repeat(1 + DRAWS)].concat();
+        let seen = watch.see(&rows, 2);
+        assert_eq!(seen[0], Seen { margin: 0.5, stability: 0.5, unstable: Some(false) });
+        assert_eq!(seen[1], Seen { margin: 0.0, stability: 0.0, unstable: Some(true) });
     }
 }

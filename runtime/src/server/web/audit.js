@@ -39,7 +39,9 @@ function bar(shares) {
 /** Shows the audit of `model`. */
 export async function show(model) {
   const { minimum, audits } = await json("/v1/audit");
-  const audit = audits.filter((one) => one.model_name === model).at(-1);
+  const of = audits.filter((one) => one.model_name === model);
+  // A newer version that was refused says nothing of the one that answers.
+  const audit = of.filter((one) => one.served).at(-1) ?? of.at(-1);
   if (!audit) {
     const flag = "--audit-gate";
     const lines = [text("no_audit"), text("hint", { flag })];
