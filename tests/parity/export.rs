@@ -48,6 +48,11 @@ fn preactresnet18_is_exported_as_pytorch_computes_it() {
 }
 
 #[test]
+fn preactresnet18_of_fast_adversarial_training_is_exported_as_pytorch_computes_it() {
+    exports("preactresnet18-fast-at");
+}
+
+#[test]
 fn wrn34_10_is_exported_as_pytorch_computes_it() {
     exports("wrn34-10");
 }

@@ -63,6 +63,11 @@ fn preactresnet18_agrees_with_pytorch() {
 }
 
 #[test]
+fn preactresnet18_of_fast_adversarial_training_agrees_with_pytorch() {
+    agrees("preactresnet18-fast-at");
+}
+
+#[test]
 fn wrn34_10_agrees_with_pytorch() {
     agrees("wrn34-10");
 }

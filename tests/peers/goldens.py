@@ -30,6 +30,7 @@ GOLDENS = {
     "resnet34": ("resnet34", 32, 10, 1),
     "resnet18-64": ("resnet18", 64, 200, 1),
     "preactresnet18": ("preactresnet18", 32, 10, 1),
+    "preactresnet18-fast-at": ("preactresnet18-fast-at", 32, 10, 1),
     "wrn34-10": ("wrn34-10", 32, 10, 1),
 }
 SEEDS = 12

@@ -69,10 +69,12 @@ class ResNet(Normalised):
 
 
 class ActivatedBlock(nn.Module):
-    """The block of PreActResNet: a bare convolution as shortcut where the size changes."""
+    """The block of PreActResNet: a bare convolution as shortcut where the size changes, of the activated
+    input or of the raw one."""
 
-    def __init__(self, in_planes, planes, stride):
+    def __init__(self, in_planes, planes, stride, activated_shortcut):
         super().__init__()
+        self.activated_shortcut = activated_shortcut
         self.bn1 = nn.BatchNorm2d(in_planes)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -82,12 +84,17 @@ class ActivatedBlock(nn.Module):
 
     def forward(self, x):
         act = F.relu(self.bn1(x))
-        shortcut = self.shortcut(act) if hasattr(self, "shortcut") else x
+        shortcut = x
+        if hasattr(self, "shortcut"):
+            shortcut = self.shortcut(act if self.activated_shortcut else x)
         return self.conv2(F.relu(self.bn2(self.conv1(act)))) + shortcut
 
 
 class PreActResNet(Normalised):
-    def __init__(self, blocks, width, size, classes, mean, std):
+    """As Rice et al. have it; `fast_at` as the papers on fast adversarial training do: without `bn`, and with
+    raw shortcuts."""
+
+    def __init__(self, blocks, width, size, classes, mean, std, fast_at=False):
         super().__init__(mean, std)
         self.blocks = blocks
         self.conv1 = nn.Conv2d(len(mean), width, 3, 1, 1, bias=False)
@@ -96,18 +103,18 @@ class PreActResNet(Normalised):
             layers = []
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(ActivatedBlock(planes, width << stage, stride))
+                layers.append(ActivatedBlock(planes, width << stage, stride, not fast_at))
                 planes = width << stage
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
-        self.bn = nn.BatchNorm2d(planes)
+        self.bn = None if fast_at else nn.BatchNorm2d(planes)
         self.linear = nn.Linear(planes * (size // 32) ** 2, classes)
 
     def forward(self, x):
         out = self.conv1(self.normalise(x))
         for stage in range(len(self.blocks)):
             out = getattr(self, f"layer{stage + 1}")(out)
-        out = F.avg_pool2d(F.relu(self.bn(out)), 4)
-        return self.linear(out.flatten(1))
+        out = out if self.bn is None else F.relu(self.bn(out))
+        return self.linear(F.avg_pool2d(out, 4).flatten(1))
 
 
 class PreActivationBlock(nn.Module):
@@ -166,8 +173,9 @@ def build(name, size, classes, mean, std, width=None):
         network = ResNet(thin[name], width or 16, None, size, classes, mean, std)
     elif name in wide:
         network = ResNet(wide[name], width or 64, 4, size, classes, mean, std)
-    elif name == "preactresnet18":
-        network = PreActResNet([2, 2, 2, 2], width or 64, size, classes, mean, std)
+    elif name in ("preactresnet18", "preactresnet18-fast-at"):
+        fast_at = name == "preactresnet18-fast-at"
+        network = PreActResNet([2, 2, 2, 2], width or 64, size, classes, mean, std, fast_at)
     else:
         network = WideResNet(depth[name], 10, size, classes, mean, std)
     return network.eval()

@@ -11,8 +11,15 @@ use rift_models::arch::{ArchSpec, Graph};
 use rift_models::artifact::{Checkpoint, CheckpointMeta, Lineage, Probe, TensorMap, tensors};
 
 /// The goldens that `tests/peers/goldens.py` writes.
-pub const NAMES: [&str; 6] =
-    ["resnet20", "resnet18", "resnet34", "resnet18-64", "preactresnet18", "wrn34-10"];
+pub const NAMES: [&str; 7] = [
+    "resnet20",
+    "resnet18",
+    "resnet34",
+    "resnet18-64",
+    "preactresnet18",
+    "preactresnet18-fast-at",
+    "wrn34-10",
+];
 
 /// A network whose weights come from the formula, with PyTorch's answer.
 #[derive(Clone, Debug)]

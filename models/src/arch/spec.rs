@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::graph::nearest;
+use super::preact_resnet::PreActResNet;
 use super::resnet::ResNet;
 use super::wide_resnet::WideResNet;
-use super::{Graph, ShapeError, preact_resnet};
+use super::{Graph, ShapeError};
 
 /// What names a network: enough to build it again.
 ///
@@ -34,13 +35,14 @@ pub struct ArchSpec {
 }
 
 /// The architectures that can be built.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "resnet8",
     "resnet20",
     "resnet32",
     "resnet18",
     "resnet34",
     "preactresnet18",
+    "preactresnet18-fast-at",
     "wrn28-10",
     "wrn34-10",
 ];
@@ -140,13 +142,18 @@ impl ArchSpec {
         self.validate()?;
         let thin = |blocks| ResNet { blocks, width: self.width.unwrap_or(16), pool: None };
         let wide = |blocks| ResNet { blocks, width: self.width.unwrap_or(64), pool: Some(4) };
+        let before = |activated_shortcut, last_norm| {
+            let width = self.width.unwrap_or(64);
+            PreActResNet { width, activated_shortcut, last_norm }
+        };
         let graph = match self.name.as_str() {
             "resnet8" => thin(&[1, 1, 1]).build(self),
             "resnet20" => thin(&[3, 3, 3]).build(self),
             "resnet32" => thin(&[5, 5, 5]).build(self),
             "resnet18" => wide(&[2, 2, 2, 2]).build(self),
             "resnet34" => wide(&[3, 4, 6, 3]).build(self),
-            "preactresnet18" => preact_resnet::build(self, self.width.unwrap_or(64)),
+            "preactresnet18" => before(true, true).build(self),
+            "preactresnet18-fast-at" => before(false, false).build(self),
             "wrn28-10" => WideResNet { depth: 28, widen: 10 }.build(self),
             "wrn34-10" => WideResNet { depth: 34, widen: 10 }.build(self),
             name => {
@@ -201,6 +208,7 @@ mod tests {
             ("resnet18", 11_173_962),
             ("resnet34", 21_282_122),
             ("preactresnet18", 11_172_170),
+            ("preactresnet18-fast-at", 11_171_146),
             ("wrn28-10", 36_479_194),
             ("wrn34-10", 46_160_474),
         ] {
@@ -247,7 +255,7 @@ mod tests {
             assert!(resnet.iter().any(|m| m == name), "{name}");
         }
         let before = modules("preactresnet18");
-        assert_eq!(before.len(), 21);
+        assert_eq!((before.len(), &before), (21, &modules("preactresnet18-fast-at")));
         for name in ["conv1", "layer4.1.conv2", "layer2.0.shortcut.0", "linear"] {
             assert!(before.iter().any(|m| m == name), "{name}");
         }

@@ -5,10 +5,14 @@
 const PREFIXES: [&str; 8] =
     ["module.", "net.", "model.", "backbone.", "network.", "base_model.", "ema.", "_orig_mod."];
 
+/// What published checkpoints hold beside the network that they classify with.
+const DEAD: [&str; 2] = ["sub_block1.", "model_preact_hl1."];
+
 /// The name that a published tensor has here, or `None` if the tensor is known to be of no use.
 ///
-/// Published WRN-34-10 checkpoints of the TRADES lineage carry a `sub_block1` that no forward pass
-/// ever reads, PyTorch counts batches, and some models keep the normalisation as buffers, on
+/// Published wide residual networks of the TRADES lineage carry a `sub_block1` that no forward pass
+/// ever reads, those of Andriushchenko & Flammarion (2020) their first layers a second time as
+/// `model_preact_hl1`, PyTorch counts batches, and some models keep the normalisation as buffers, on
 /// themselves or in a layer before the network, which here is part of the architecture.
 ///
 /// ```
@@ -24,7 +28,7 @@ pub fn canonical(name: &str) -> Option<String> {
     while let Some(rest) = without_prefix(name) {
         name = rest;
     }
-    let dead = name.starts_with("sub_block1.")
+    let dead = DEAD.iter().any(|dead| name.starts_with(dead))
         || name.ends_with(".num_batches_tracked")
         || matches!(name.rsplit('.').next(), Some("mean" | "std" | "mu" | "sigma"));
     (!dead).then(|| name.to_owned())
@@ -43,11 +47,12 @@ fn without_prefix(name: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::super::ArchSpec;
+    use super::super::spec::NAMES;
     use super::*;
 
     #[test]
     fn every_name_survives_every_wrapping() {
-        for arch in ["resnet18", "resnet34", "preactresnet18", "wrn28-10", "wrn34-10"] {
+        for arch in NAMES {
             let graph = ArchSpec::new(arch, [3, 32, 32], 10).build().unwrap();
             for parameter in graph.params() {
                 for wrapping in
@@ -65,6 +70,8 @@ mod tests {
         for name in [
             "module.sub_block1.layer.4.convShortcut.weight",
             "1.sub_block1.layer.0.bn1.weight",
+            "model_preact_hl1.1.weight",
+            "module.model_preact_hl1.2.running_var",
             "module.0.mean",
             "normalize.std",
             "module.normalizer.mean",

@@ -18,8 +18,8 @@ pub struct ImportArgs {
     /// The weights: a `.pth` file of PyTorch 1.6 or later, or a `.safetensors` file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The architecture: resnet8, resnet20, resnet32, resnet18, resnet34, preactresnet18, wrn28-10 or
-    /// wrn34-10.
+    /// The architecture: resnet8, resnet20, resnet32, resnet18, resnet34, preactresnet18,
+    /// preactresnet18-fast-at, wrn28-10 or wrn34-10.
     #[arg(long, env = "RIFT_ARCH")]
     arch: String,
     /// Channels, height and width of an image, which the weights do not tell.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rift_models::arch::{ArchSpec, upstream};
+use rift_models::arch::{ArchSpec, spec, upstream};
 use rift_models::artifact::tensors::TensorMap;
 use rift_models::artifact::{Checkpoint, CheckpointMeta, Lineage, apply};
 
+use super::normalisation::{self, statistic};
 use super::{ImportError, read};
 
 /// What a file of weights does not say of itself.
@@ -46,34 +47,22 @@ pub struct Imported {
 /// # Errors
 /// If the file cannot be read safely or its tensors are not exactly those of the architecture.
 pub fn import(path: &Path, settings: &Settings) -> Result<Imported, ImportError> {
-    let foreign = read(path, |name| upstream::canonical(name).is_some() || is_normalisation(name))?;
+    let foreign = read(path, |name| canonical(name).is_some() || statistic(name).is_some())?;
     let name = || path.display().to_string();
-    let (mut tensors, mut buffers) = (TensorMap::new(), BTreeMap::new());
-    let mut origin: BTreeMap<String, String> = BTreeMap::new();
-    for (found, tensor) in foreign.tensors {
-        let Some(canonical) = upstream::canonical(&found) else {
-            buffers.insert(found, tensor.iter().copied().collect::<Vec<f32>>());
-            continue;
-        };
-        if let Some(first) = origin.insert(canonical.clone(), found.clone()) {
-            let (second, path) = (found, name());
-            return Err(ImportError::Collision { path, first, second, name: canonical });
-        }
-        tensors.insert(canonical, tensor);
-    }
-    let renamed = origin.iter().filter(|(canonical, found)| canonical != found).count();
-    let normalisation = normalisation(settings, &buffers);
+    let Sorted { tensors, buffers, renamed, twins } = Sorted::of(&name(), foreign.tensors)?;
+    let [mean, std] = normalisation::of(&name(), settings, &buffers)?;
     let classes = classes(&name(), settings, &tensors)?;
     let arch = ArchSpec {
         width: settings.width,
-        mean: normalisation.0,
-        std: normalisation.1,
+        mean,
+        std,
         ..ArchSpec::new(&settings.arch, settings.input, classes.len())
     };
     let graph = arch.build()?;
     apply::check(&graph, &tensors).map_err(|source| ImportError::Apply {
         path: name(),
         arch: settings.arch.clone(),
+        other: other(&arch, &tensors),
         source,
     })?;
     let lineage = Lineage {
@@ -88,36 +77,81 @@ pub fn import(path: &Path, settings: &Settings) -> Result<Imported, ImportError>
     let applied = tensors.len();
     let meta = CheckpointMeta::new(arch, classes, None, lineage);
     let mut dropped = foreign.others;
+    dropped.extend(twins);
     dropped.extend(buffers.into_keys());
     dropped.sort();
     Ok(Imported { checkpoint: Checkpoint { meta, tensors }, applied, renamed, dropped })
 }
 
-/// Which of the two statistics a buffer keeps, if `canonical` drops it as one.
-fn statistic(name: &str) -> Option<&'static str> {
-    match name.rsplit('.').next() {
-        Some("mean" | "mu") => Some("mean"),
-        Some("std" | "sigma") => Some("std"),
-        _ => None,
+/// The tensors of a file by what they are for.
+#[derive(Default)]
+struct Sorted {
+    /// The network's, under the names that they have here.
+    tensors: TensorMap,
+    /// What may be a normalisation, under the names in the file.
+    buffers: BTreeMap<String, Vec<f32>>,
+    /// How many of the network's had another name.
+    renamed: usize,
+    /// What the file holds a second time.
+    twins: Vec<String>,
+}
+
+impl Sorted {
+    fn of(path: &str, found: TensorMap) -> Result<Self, ImportError> {
+        let mut sorted = Self::default();
+        let mut origin: BTreeMap<String, String> = BTreeMap::new();
+        // What wraps the network for attacking it comes after the network itself.
+        let (attackers, own): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|(name, _)| is_attackers(name));
+        for (found, tensor) in own.into_iter().chain(attackers) {
+            if statistic(&found).is_some() {
+                sorted.buffers.insert(found, tensor.iter().copied().collect());
+                continue;
+            }
+            let Some(canonical) = canonical(&found) else { continue };
+            if is_attackers(&found) && sorted.tensors.get(&canonical) == Some(&tensor) {
+                sorted.twins.push(found);
+                continue;
+            }
+            if let Some(first) = origin.insert(canonical.clone(), found.clone()) {
+                let (second, path) = (found, path.to_owned());
+                return Err(ImportError::Collision { path, first, second, name: canonical });
+            }
+            sorted.tensors.insert(canonical, tensor);
+        }
+        sorted.renamed = origin.iter().filter(|(canonical, found)| canonical != found).count();
+        Ok(sorted)
     }
 }
 
-fn is_normalisation(name: &str) -> bool {
-    upstream::canonical(name).is_none() && statistic(name).is_some()
+/// An architecture of the sizes of `arch` whose tensors are exactly these.
+fn other(arch: &ArchSpec, tensors: &TensorMap) -> Option<&'static str> {
+    spec::NAMES.into_iter().find(|name| {
+        let graph = ArchSpec { name: (*name).to_owned(), ..arch.clone() }.build();
+        graph.is_ok_and(|graph| {
+            graph.params().count() == tensors.len()
+                && graph.params().all(|p| {
+                    tensors.get(&p.name).is_some_and(|tensor| tensor.shape() == p.spec.shape)
+                })
+        })
+    })
 }
 
-fn normalisation(
-    settings: &Settings,
-    buffers: &BTreeMap<String, Vec<f32>>,
-) -> (Vec<f32>, Vec<f32>) {
-    let channels = settings.input[0];
-    let pick = |given: &Option<Vec<f32>>, which: &str, neutral: f32| {
-        let found = buffers
-            .iter()
-            .find(|(name, values)| statistic(name) == Some(which) && values.len() == channels);
-        given.clone().or(found.map(|(_, v)| v.clone())).unwrap_or(vec![neutral; channels])
-    };
-    (pick(&settings.mean, "mean", 0.0), pick(&settings.std, "std", 1.0))
+/// The field in which robustness libraries keep the network a second time, to attack it.
+const ATTACKER: &str = "attacker.";
+
+/// The name that a tensor has here, as [`upstream::canonical`], whether it is the network's or the
+/// attacker's.
+fn canonical(name: &str) -> Option<String> {
+    let name = upstream::canonical(name)?;
+    match name.strip_prefix(ATTACKER) {
+        Some(rest) => upstream::canonical(rest),
+        None => Some(name),
+    }
+}
+
+fn is_attackers(name: &str) -> bool {
+    upstream::canonical(name).is_some_and(|name| name.starts_with(ATTACKER))
 }
 
 /// The names of the classes, held against the rows of the last layer.

@@ -6,6 +6,7 @@
 
 mod archive;
 mod convert;
+mod normalisation;
 mod pickle;
 mod value;
 
@@ -108,8 +109,8 @@ pub enum ImportError {
     },
     /// Nothing that looks like a state dict.
     #[error(
-        "`{path}` holds no tensors, also not under `state_dict`, `model_state_dict`, `net` or \
-         `model`; its keys are {keys:?}"
+        "`{path}` holds no tensors, also not under `state_dict`, `model_state_dict`, `net`, `model`, \
+         `last` or `ema_state_dict`; its keys are {keys:?}"
     )]
     NoTensors {
         /// The file.
@@ -145,6 +146,45 @@ pub enum ImportError {
         /// What both are called.
         name: String,
     },
+    /// A buffer of the normalisation that is neither one value nor one a channel.
+    #[error(
+        "`{name}` of `{path}` has {found} values, expected 1 or {channels}, one a channel ({flag} \
+         says it instead)"
+    )]
+    Statistic {
+        /// The file.
+        path: String,
+        /// The buffer.
+        name: String,
+        /// Channels of an image.
+        channels: usize,
+        /// What the buffer has.
+        found: usize,
+        /// The flag that comes before the file.
+        flag: &'static str,
+    },
+    /// Two buffers that contradict each other.
+    #[error("`{first}` and `{second}` of `{path}` differ, expected one of them ({flag} decides)")]
+    Statistics {
+        /// The file.
+        path: String,
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+        /// The flag that comes before the file.
+        flag: &'static str,
+    },
+    /// Half of a normalisation.
+    #[error("`{path}` keeps `{name}` of a normalisation and not the other half, expected {flag}")]
+    HalfNormalised {
+        /// The file.
+        path: String,
+        /// The buffer that is there.
+        name: String,
+        /// The flag for what is not.
+        flag: &'static str,
+    },
     /// The last layer, which tells the number of classes, is not in the file.
     #[error(
         "`{path}` has no `{name}`, which would tell the number of classes of `{arch}`; it has \
@@ -174,16 +214,22 @@ pub enum ImportError {
     #[error(transparent)]
     Arch(#[from] ArchError),
     /// The tensors are not those of the architecture.
-    #[error("`{path}` does not fit `{arch}`")]
+    #[error("`{path}` does not fit `{arch}`{}", but_fits(*.other))]
     Apply {
         /// The file.
         path: String,
         /// The architecture that was asked for.
         arch: String,
+        /// The architecture whose tensors they are.
+        other: Option<&'static str>,
         /// What does not fit.
         #[source]
         source: ApplyError,
     },
+}
+
+fn but_fits(other: Option<&str>) -> String {
+    other.map(|other| format!(" but fits `{other}`")).unwrap_or_default()
 }
 
 /// The tensors of a foreign file.
@@ -221,5 +267,7 @@ fn is_safetensors(path: &Path) -> Result<bool, ImportError> {
     Ok(named || start.get(8) == Some(&b'{'))
 }
 
+#[cfg(test)]
+mod normalisation_tests;
 #[cfg(test)]
 mod tests;

@@ -91,30 +91,67 @@ fn takes_normalisation_from_a_layer_before_the_network() {
     assert!(before.dropped.contains(&"module.0.mean".to_owned()), "{:?}", before.dropped);
 }
 
-#[test]
-fn a_published_preactresnet_gives_the_logits_that_pytorch_gives() {
-    let settings = Settings {
-        arch: "preactresnet18".to_owned(),
-        input: [1, 32, 32],
-        width: Some(1),
-        ..settings()
-    };
-    let imported = import(&golden("preact.pth"), &settings).unwrap();
-    let Checkpoint { meta, tensors } = imported.checkpoint;
-    assert_eq!((&meta.arch.mean, &meta.arch.std, meta.classes.len()), (&vec![0.25], &vec![0.5], 3));
+fn preact_settings(arch: &str) -> Settings {
+    Settings { arch: arch.to_owned(), input: [1, 32, 32], width: Some(1), ..settings() }
+}
+
+/// Imports `NAME.pth` and holds the logits of two images against those in `NAME-logits.pth`.
+fn gives_the_logits_that_pytorch_gave(name: &str, arch: &str) -> Imported {
+    let imported = import(&golden(&format!("{name}.pth")), &preact_settings(arch)).unwrap();
+    let Checkpoint { meta, tensors } = &imported.checkpoint;
     let graph = meta.arch.build().unwrap();
-    assert_eq!(imported.applied, graph.params().count());
-    let network = Network::from_tensors(graph, &tensors, tch::Device::Cpu).unwrap();
+    assert_eq!((imported.applied, meta.classes.len()), (graph.params().count(), 3));
+    let network = Network::from_tensors(graph, tensors, tch::Device::Cpu).unwrap();
     let pixels = (0..2048).map(|i| (i % 37) as f32 / 36.0).collect();
     let images = ArrayD::from_shape_vec(vec![2, 1, 32, 32], pixels).unwrap();
     let images = to_tensor(&images, tch::Device::Cpu).unwrap();
     let ours = to_array(&tch::no_grad(|| network.forward(&images, Mode::Eval)).unwrap()).unwrap();
-    let theirs = &all(&golden("preact-logits.pth")).unwrap()["logits"];
+    let theirs = &all(&golden(&format!("{name}-logits.pth"))).unwrap()["logits"];
     let largest = theirs.iter().fold(0_f32, |most, logit| most.max(logit.abs()));
     assert!(largest > 0.1, "{largest}");
     for (a, b) in ours.iter().zip(theirs) {
         assert!((a - b).abs() <= 1e-5 * largest, "{ours} {theirs}");
     }
+    imported
+}
+
+#[test]
+fn a_published_preactresnet_gives_the_logits_that_pytorch_gives() {
+    let arch = gives_the_logits_that_pytorch_gave("preact", "preactresnet18").checkpoint.meta.arch;
+    assert_eq!((arch.mean, arch.std), (vec![0.25], vec![0.5]));
+}
+
+#[test]
+fn the_preactresnet_of_fast_adversarial_training_is_the_last_of_its_file() {
+    // Were it the best, it would have one tensor; its first layers are there a second time.
+    let imported = gives_the_logits_that_pytorch_gave("fast-at", "preactresnet18-fast-at");
+    let twice = imported.dropped.iter().filter(|name| name.starts_with("model_preact_hl1."));
+    assert_eq!(twice.count(), 2, "{:?}", imported.dropped);
+    assert_eq!(imported.checkpoint.meta.arch.mean, [0.0]);
+}
+
+#[test]
+fn the_architecture_that_fits_is_offered() {
+    for (file, arch, expected) in [
+        (
+            "fast-at.pth",
+            "preactresnet18",
+            "does not fit `preactresnet18` but fits `preactresnet18-fast-at`: missing: `bn.weight`, ",
+        ),
+        (
+            "preact.pth",
+            "preactresnet18-fast-at",
+            "does not fit `preactresnet18-fast-at` but fits `preactresnet18`: not in the network: \
+             `bn.bias`, ",
+        ),
+        ("preact.pth", "resnet18", "does not fit `resnet18` but fits `preactresnet18`: "),
+    ] {
+        let message = chain(&import(&golden(file), &preact_settings(arch)).unwrap_err());
+        assert!(message.contains(expected), "{message}");
+    }
+    let other_size = Settings { width: Some(2), ..preact_settings("preactresnet18-fast-at") };
+    let message = chain(&import(&golden("fast-at.pth"), &other_size).unwrap_err());
+    assert!(message.contains("does not fit `preactresnet18-fast-at`: of another"), "{message}");
 }
 
 /// The state dict of a network with random weights, under the names of a wrapping.
@@ -127,6 +164,7 @@ fn wrapped_state(path: &Path, arch: &ArchSpec, wrapping: &str) -> TensorMap {
     for dead in ["sub_block1.layer.0.conv1.weight", "sub_block1.layer.0.bn1.running_mean"] {
         theirs.insert(format!("{wrapping}{dead}"), ArrayD::zeros(vec![1]));
     }
+    theirs.insert("module.0.mean".to_owned(), ArrayD::from_elem(vec![1, 3, 1, 1], 0.25));
     theirs.insert("module.0.std".to_owned(), ArrayD::from_elem(vec![1, 3, 1, 1], 0.5));
     tensors::write(path, &theirs, std::collections::BTreeMap::new()).unwrap();
     ours
@@ -142,8 +180,9 @@ fn published_layouts_are_taken_in_every_wrapping() {
         let settings = Settings { arch: name.to_owned(), input: arch.input, ..settings() };
         let imported = import(&path, &settings).unwrap();
         assert_eq!(imported.checkpoint.tensors, ours, "{name}");
-        assert_eq!(imported.checkpoint.meta.arch.std, [0.5; 3]);
-        assert_eq!(imported.dropped.len(), 3, "{:?}", imported.dropped);
+        let arch = &imported.checkpoint.meta.arch;
+        assert_eq!((arch.mean.as_slice(), arch.std.as_slice()), (&[0.25; 3][..], &[0.5; 3][..]));
+        assert_eq!(imported.dropped.len(), 4, "{:?}", imported.dropped);
     }
 }
 
@@ -162,7 +201,7 @@ fn flags_come_before_the_file() {
 fn another_architecture_is_named_with_the_first_mismatches() {
     let deeper = Settings { arch: "resnet20".to_owned(), ..settings() };
     let message = chain(&import(&golden("wrapped.pth"), &deeper).unwrap_err());
-    assert!(message.contains("does not fit `resnet20`: missing: `layer1.1."), "{message}");
+    assert!(message.contains("`resnet20` but fits `resnet8`: missing: `layer1.1."), "{message}");
     let wider = Settings { width: Some(4), ..settings() };
     let message = chain(&import(&golden("wrapped.pth"), &wider).unwrap_err());
     assert!(message.contains("(expected [4, 1, 3, 3], found [2, 1, 3, 3])"), "{message}");

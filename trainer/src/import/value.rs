@@ -110,8 +110,11 @@ pub(super) struct Heap {
     objects: Vec<Object>,
 }
 
-/// The keys under which training scripts keep the weights.
-const WRAPPERS: [&str; 4] = ["state_dict", "model_state_dict", "net", "model"];
+/// The keys under which training scripts keep the weights; where there are a `best` and a `last`, the
+/// published figures are of the last (RobustBench's loader).
+const WRAPPERS: [&str; 5] = ["state_dict", "model_state_dict", "net", "model", "last"];
+/// The key of averaged weights, which are taken where there are no others.
+const AVERAGED: &str = "ema_state_dict";
 /// How many wrappers are opened, one inside the other.
 const DEPTH: usize = 4;
 
@@ -170,6 +173,10 @@ impl Heap {
                 (Some(name), _) => state.others.push(name.to_owned()),
                 (None, _) => {}
             }
+        }
+        if state.tensors.is_empty() && depth > 0 {
+            let inner = items.iter().find(|(key, _)| text(key) == Some(AVERAGED));
+            return inner.and_then(|(_, value)| self.unwrap(value, depth - 1));
         }
         (!state.tensors.is_empty()).then_some(state)
     }

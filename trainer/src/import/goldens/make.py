@@ -97,8 +97,9 @@ def sequential():
 
 
 class ActivatedBlock(nn.Module):
-    def __init__(self, fan_in, planes, stride):
+    def __init__(self, fan_in, planes, stride, fast_at):
         super().__init__()
+        self.fast_at = fast_at
         self.bn1 = nn.BatchNorm2d(fan_in)
         self.conv1 = nn.Conv2d(fan_in, planes, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -108,14 +109,15 @@ class ActivatedBlock(nn.Module):
 
     def forward(self, x):
         out = F.relu(self.bn1(x))
-        shortcut = self.shortcut(out) if hasattr(self, "shortcut") else x
+        shortcut = self.shortcut(x if self.fast_at else out) if hasattr(self, "shortcut") else x
         return self.conv2(F.relu(self.bn2(self.conv1(out)))) + shortcut
 
 
 class PreActResNet18(nn.Module):
-    """The network of Rice et al. and AWP, of width 1, for grey images and 3 classes."""
+    """The network of Rice et al. and AWP, or of fast adversarial training, of width 1, for grey images
+    and 3 classes."""
 
-    def __init__(self, width=1, classes=3):
+    def __init__(self, width=1, classes=3, fast_at=False):
         super().__init__()
         self.normalize = Normalise()
         self.conv1 = nn.Conv2d(1, width, 3, 1, 1, bias=False)
@@ -124,29 +126,55 @@ class PreActResNet18(nn.Module):
             blocks = []
             for block in range(2):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(ActivatedBlock(planes, width << stage, stride))
+                blocks.append(ActivatedBlock(planes, width << stage, stride, fast_at))
                 planes = width << stage
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.bn = nn.BatchNorm2d(planes)
+        self.bn = None if fast_at else nn.BatchNorm2d(planes)
         self.linear = nn.Linear(planes, classes)
 
     def forward(self, x):
         x = self.conv1(self.normalize(x))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.linear(F.avg_pool2d(F.relu(self.bn(x)), 4).flatten(1))
+        x = x if self.bn is None else F.relu(self.bn(x))
+        return self.linear(F.avg_pool2d(x, 4).flatten(1))
+
+
+def filled(net):
+    """The state of a network, with our numbers in it."""
+    state = net.state_dict()
+    for name, tensor in state.items():
+        if not name.startswith("normalize") and not name.endswith("num_batches_tracked"):
+            tensor.copy_(value(name, tensor.shape))
+    return state
+
+
+def preact_logits(net, file):
+    images = (torch.arange(2048) % 37).float().reshape(2, 1, 32, 32) / 36
+    with torch.no_grad():
+        torch.save({"logits": net.eval()(images)}, HERE / file)
 
 
 def preact():
     """As the robust training scripts save it: wrapped in `state_dict`, with a prefix."""
     net = PreActResNet18()
-    for name, tensor in net.state_dict().items():
-        if not name.startswith("normalize") and not name.endswith("num_batches_tracked"):
-            tensor.copy_(value(name, tensor.shape))
-    state = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    state = {f"model.{name}": tensor for name, tensor in filled(net).items()}
     torch.save({"state_dict": state, "epoch": 200}, HERE / "preact.pth")
-    images = (torch.arange(2048) % 37).float().reshape(2, 1, 32, 32) / 36
-    with torch.no_grad():
-        torch.save({"logits": net.eval()(images)}, HERE / "preact-logits.pth")
+    preact_logits(net, "preact-logits.pth")
+
+
+def fast_at():
+    """As Andriushchenko & Flammarion save it: the best state and the last, without normalisation, and
+    with the first layers in a second place."""
+    net = PreActResNet18(fast_at=True)
+    net.normalize = nn.Sequential()
+    state = filled(net)
+    state |= {
+        "model_preact_hl1.1.weight": state["conv1.weight"],
+        "model_preact_hl1.2.running_mean": state["layer1.0.bn1.running_mean"],
+    }
+    best = {"conv1.weight": torch.zeros_like(state["conv1.weight"])}
+    torch.save({"best": best, "last": state}, HERE / "fast-at.pth")
+    preact_logits(net, "fast-at-logits.pth")
 
 
 def logits():
@@ -191,6 +219,7 @@ def refused():
 wrapped()
 sequential()
 preact()
+fast_at()
 logits()
 views()
 refused()

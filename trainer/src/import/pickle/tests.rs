@@ -41,6 +41,34 @@ fn refuses_programs_that_make_no_sense() {
 }
 
 #[test]
+fn averaged_weights_are_taken_where_there_are_no_others() {
+    let text = |t: &str| [b"X".as_slice(), &(t.len() as u32).to_le_bytes(), t.as_bytes()].concat();
+    // A dictionary of one tensor of one number.
+    let state = |name: &str| {
+        let storage = [text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text("0"), text("cpu")];
+        let view = [b"K\x01tQK\x00K\x01\x85K\x01\x85\x89NtR".to_vec()];
+        [
+            &[b"}".to_vec(), text(name), b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec()][..],
+            &storage,
+            &view,
+            &[b"s".to_vec()],
+        ]
+        .concat()
+        .concat()
+    };
+    let of = |keys: &[&str]| {
+        let pairs = keys.iter().flat_map(|key| [text(key), state(key), b"s".to_vec()]);
+        let program = [b"\x80\x02}".to_vec()].into_iter().chain(pairs).chain([b".".to_vec()]);
+        let (heap, root) = interpret(&program.collect::<Vec<_>>().concat()).unwrap();
+        let state = heap.state_dict(&root).unwrap();
+        state.tensors.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&["ema_state_dict"]), ["ema_state_dict"]);
+    assert_eq!(of(&["ema_state_dict", "state_dict"]), ["state_dict"]);
+    assert_eq!(of(&["ema_state_dict", "net"]), ["net"]);
+}
+
+#[test]
 fn survives_cycles_and_depth() {
     // A dictionary that contains itself under `net`.
     let (heap, root) = interpret(b"}q\x00X\x03\x00\x00\x00neth\x00s.").unwrap();
