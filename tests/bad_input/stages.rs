@@ -74,6 +74,8 @@ fn settings_that_contradict_one_another() {
     random_checkpoint(tiny_arch()).write(&checkpoint).unwrap();
     for (name, flags, expected) in [
         ("rift", &["--alphas", "0,1.3"][..], "needs `--extrapolate`"),
+        ("rift", &["--extrapolate"], "found `0,0.1..1`"),
+        ("rift", &["--seeds", "0,0,0"], "found 0 more than once"),
         ("rift", &["--search", "0.1x2", "--lr", "0.1"], "--lr"),
         ("rift", &["--search", "fast"], "such as `0.001x10"),
         ("rift", &["--seed", "1", "--seeds", "1,2"], "--seeds"),

@@ -121,7 +121,8 @@ impl DataArgs {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct PrecisionArgs {
     /// In which numbers the network computes: `float32`, `bf16`, or on a GPU `tf32`. Whether
-    /// an image is classified correctly is always decided in `float32`.
+    /// an image is classified correctly is decided in `float32`, but for the figures of `mrc` and of
+    /// training batches on their way, which are in these numbers.
     #[arg(long, default_value_t, env = "RIFT_PRECISION")]
     pub precision: Precision,
 }

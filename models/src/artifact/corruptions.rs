@@ -27,11 +27,22 @@ pub struct CorruptionAverage {
     pub name: String,
     /// How many corruptions.
     pub corruptions: usize,
+    /// The severities of each; a file leaves them out where they are all five.
+    #[serde(default = "all_severities", skip_serializing_if = "are_all")]
+    pub severities: Vec<Severity>,
     /// The mean of their accuracies.
     pub fraction: f64,
     /// Its 95 % interval, by the spread over the images: an image that fails under one corruption
     /// is likelier to fail under another, so the images are what is counted.
     pub interval: Interval,
+}
+
+fn all_severities() -> Vec<Severity> {
+    Severity::ALL.to_vec()
+}
+
+fn are_all(severities: &[Severity]) -> bool {
+    severities == Severity::ALL
 }
 
 /// Accuracy out of distribution: under every chosen corruption at every chosen severity.
@@ -107,7 +118,13 @@ impl CorruptionVerdicts {
         let average = |(name, set): (&str, Vec<Corruption>)| {
             let (fraction, Interval { lower, upper }) = mean(&self.shares(&set));
             let interval = Interval { lower: lower.max(0.0), upper: upper.min(1.0) };
-            CorruptionAverage { name: name.to_owned(), corruptions: set.len(), fraction, interval }
+            CorruptionAverage {
+                name: name.to_owned(),
+                corruptions: set.len(),
+                severities: self.severities(),
+                fraction,
+                interval,
+            }
         };
         CorruptionReport {
             n: self.n,
@@ -116,6 +133,11 @@ impl CorruptionVerdicts {
             rows: self.rows.iter().map(row).collect(),
             averages: self.sets().into_iter().map(average).collect(),
         }
+    }
+
+    /// The severities, rising.
+    fn severities(&self) -> Vec<Severity> {
+        rising(self.rows.iter().map(|row| row.1))
     }
 
     /// The sets of corruptions that are complete, or else what there is.
@@ -174,10 +196,7 @@ impl CorruptionReport {
 
     /// The severities, rising.
     pub fn severities(&self) -> Vec<Severity> {
-        let mut severities: Vec<Severity> = self.rows.iter().map(|row| row.severity).collect();
-        severities.sort_unstable();
-        severities.dedup();
-        severities
+        rising(self.rows.iter().map(|row| row.severity))
     }
 
     /// The rows of each corruption.
@@ -208,15 +227,34 @@ impl CorruptionReport {
 }
 
 impl CorruptionAverage {
+    /// What the average is over, with the severities where they are not all five: a published average
+    /// is over those.
+    pub fn over(&self) -> String {
+        let corruptions = format!("{} corruptions", self.corruptions);
+        if are_all(&self.severities) {
+            return corruptions;
+        }
+        let severities: Vec<String> = self.severities.iter().map(ToString::to_string).collect();
+        format!("{corruptions} at severity {}", severities.join(", "))
+    }
+
     /// What the average is over, and the average with its interval.
     pub fn line(&self, n: usize) -> String {
         let [low, high] = [self.interval.lower, self.interval.upper].map(|bound| bound * 100.0);
         format!(
             "{:<24} {:.2} % ({low:.2} to {high:.2}, n {n})",
-            format!("{} ({} corruptions)", self.name, self.corruptions),
+            format!("{} ({})", self.name, self.over()),
             self.fraction * 100.0,
         )
     }
+}
+
+/// Each of some severities once, rising.
+fn rising(severities: impl Iterator<Item = Severity>) -> Vec<Severity> {
+    let mut severities: Vec<Severity> = severities.collect();
+    severities.sort_unstable();
+    severities.dedup();
+    severities
 }
 
 /// The mean, and its 95 % interval by the normal distribution.
@@ -263,13 +301,37 @@ mod tests {
 accuracy, %         sev. 1  sev. 5    mean
 snow                100.00   90.00   95.00
 fog                  90.00   80.00   85.00
-chosen (2 corruptions)   90.00 % (75.03 to 100.00, n 10)
+chosen (2 corruptions at severity 1, 5) 90.00 % (75.03 to 100.00, n 10)
 ";
         assert_eq!(report.table(), expected);
         let text = serde_json::to_string(&report).unwrap();
         assert!(text.contains(r#"{"corruption":"snow","severity":1,"accuracy":{"correct":10"#));
         let back: CorruptionReport = serde_json::from_str(&text).unwrap();
         assert_eq!(back.table(), expected);
+    }
+
+    #[test]
+    fn a_label_has_the_severities_that_a_published_average_would_not_have() {
+        let of = |severities: &[Severity]| {
+            let rows = Corruption::paper().into_iter().flat_map(|corruption| {
+                severities.iter().map(move |severity| (corruption, *severity, vec![true]))
+            });
+            let verdicts =
+                CorruptionVerdicts { n: 1, seed: 0, published: None, rows: rows.collect() };
+            verdicts.report().averages.remove(0)
+        };
+        let [one, all] = [of(&Severity::ALL[4..]), of(&Severity::ALL)];
+        assert!(
+            one.line(1).starts_with("paper (18 corruptions at severity 5) "),
+            "{}",
+            one.line(1)
+        );
+        assert!(all.line(1).starts_with("paper (18 corruptions)   "), "{}", all.line(1));
+        for (average, expected) in [(one, Some(1)), (all, None)] {
+            let json = serde_json::to_value(&average).unwrap();
+            assert_eq!(json.get("severities").map(|s| s.as_array().unwrap().len()), expected);
+            assert_eq!(serde_json::from_value::<CorruptionAverage>(json).unwrap(), average);
+        }
     }
 
     #[test]

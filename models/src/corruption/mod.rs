@@ -196,6 +196,17 @@ pub struct Draw {
     pub sample: usize,
 }
 
+/// Checks that images of these channels, height and width can be corrupted.
+fn fits([channels, height, width]: [usize; 3]) -> Result<(), CorruptionError> {
+    if height.min(width) < LEAST_SIDE {
+        return Err(CorruptionError::Small(height, width));
+    }
+    if !matches!(channels, 1 | 3) {
+        return Err(CorruptionError::Channels(channels));
+    }
+    Ok(())
+}
+
 impl Corruption {
     /// Every corruption, the standard ones first.
     pub const ALL: [Self; 19] = [
@@ -313,19 +324,14 @@ impl Corruption {
         draw: Draw,
     ) -> Result<Array3<u8>, CorruptionError> {
         let (channels, height, width) = image.dim();
-        if height.min(width) < LEAST_SIDE {
-            return Err(CorruptionError::Small(height, width));
+        fits([channels, height, width])?;
+        let size = Size::of(height, width);
+        if channels == 3 {
+            return Ok(self.in_colour(size, severity, image, draw));
         }
-        match channels {
-            3 => Ok(self.in_colour(Size::of(height, width), severity, image, draw)),
-            1 => {
-                let size = Size::of(height, width);
-                let equal = Array3::from_shape_fn((3, height, width), |(_, y, x)| image[[0, y, x]]);
-                let colour = self.in_colour(size, severity, &equal.view(), draw);
-                Ok(self.grey(&colour))
-            }
-            _ => Err(CorruptionError::Channels(channels)),
-        }
+        let equal = Array3::from_shape_fn((3, height, width), |(_, y, x)| image[[0, y, x]]);
+        let colour = self.in_colour(size, severity, &equal.view(), draw);
+        Ok(self.grey(&colour))
     }
 
     /// A grey image of a corrupted colour image of equal channels: its first channel, and where the

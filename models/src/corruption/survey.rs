@@ -1,10 +1,11 @@
 //! A classifier's accuracy under the common corruptions, whoever computes its predictions.
 
+use std::convert::Infallible;
 use std::fmt;
 
 use ndarray::Array4;
 
-use super::{Corruption, CorruptionError, Published, PublishedError, Severity};
+use super::{Corruption, CorruptionError, Published, PublishedError, Severity, fits};
 use crate::artifact::{CorruptionVerdicts, DigestBuilder};
 use crate::dataset::Dataset;
 
@@ -82,6 +83,21 @@ impl Survey {
     /// How many images are classified over a data set.
     pub fn images(&self, images: &Dataset) -> usize {
         self.corruptions.len() * self.severities.len() * images.len()
+    }
+
+    /// Checks that every corruption of `images` can be had, by reading published copies once: what
+    /// [`run`](Self::run) would find wrong with them, before a network has to be there.
+    ///
+    /// # Errors
+    /// If the images cannot be corrupted, or their copies are not there or do not fit them.
+    pub fn check(&self, images: &Dataset) -> Result<(), SurveyError<Infallible>> {
+        let Some(published) = &self.published else {
+            return fits(images.input()).map_err(SurveyError::Corruption);
+        };
+        for corruption in &self.corruptions {
+            published.read(*corruption, images).map_err(SurveyError::Published)?;
+        }
+        Ok(())
     }
 
     /// Corrupts all images in every way, or takes their published copies, and notes which `classify`
@@ -165,6 +181,8 @@ mod tests {
         let small = Dataset::synthetic(&"synthetic:10x3x6x6".parse().unwrap(), &request).unwrap();
         let error = survey(5).run(&small, classify, |_, _| ()).unwrap_err().to_string();
         assert!(error.contains("at least 8×8 pixels, found 6×6"), "{error}");
+        assert_eq!(survey(5).check(&small).unwrap_err().to_string(), error);
+        survey(5).check(&images).unwrap();
     }
 
     /// A folder like CIFAR-10-C: `copies` of the images at every severity, in order.
@@ -228,10 +246,21 @@ mod tests {
             &Request::new(Split::Test).limit(21),
         )
         .unwrap();
+        survey.check(&few).unwrap();
         let error = survey.run(&more, blind, |_, _| ()).unwrap_err().to_string();
         assert!(error.contains("expected 5 times 21 images or more, found 100 images"), "{error}");
-        let other = Survey { corruptions: vec![Corruption::Frost], ..survey };
+        assert_eq!(survey.check(&more).unwrap_err().to_string(), error);
+        let other =
+            Survey { corruptions: vec![Corruption::Fog, Corruption::Frost], ..survey.clone() };
         let error = other.run(&few, blind, |_, _| ()).unwrap_err().to_string();
         assert!(error.contains("frost.npy"), "{error}");
+        assert_eq!(other.check(&few).unwrap_err().to_string(), error);
+        let five = Dataset::synthetic(
+            &"synthetic:5x3x32x32".parse().unwrap(),
+            &Request::new(Split::Test).limit(15),
+        )
+        .unwrap();
+        let error = survey.check(&five).unwrap_err().to_string();
+        assert!(error.contains("of 5 classes, found"), "{error}");
     }
 }

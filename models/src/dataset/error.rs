@@ -52,6 +52,17 @@ pub enum DatasetError {
         /// Where they would be.
         expected: String,
     },
+    /// The test images would be those that weights and settings are chosen by.
+    #[error(
+        "`{path}` ({layout}) is one labelled part, from which training and validation images are cut: \
+         expected parts `train` and `test`, so that nothing is chosen by the test images"
+    )]
+    OnePart {
+        /// The data set.
+        path: PathBuf,
+        /// What it is.
+        layout: &'static str,
+    },
     /// A file or folder cannot be read.
     #[error("cannot read `{path}`")]
     Read {

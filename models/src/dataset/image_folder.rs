@@ -112,6 +112,10 @@ impl Layout for Folders {
         }
     }
 
+    fn is_one_part(&self) -> bool {
+        self.single.is_some()
+    }
+
     fn part(&self, half: Half) -> Result<Option<Part>, DatasetError> {
         let Some(listing) = self.half(half) else { return Ok(None) };
         let Some(first) = self.half(Half::Train).or(self.half(Half::Test)) else { return Ok(None) };

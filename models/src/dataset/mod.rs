@@ -8,7 +8,8 @@
 //! The validation images are cut from the training images by a seeded, stratified draw
 //! ([`ValidationDraw`]), so that nothing is ever chosen on the test images. A data set with only
 //! one labelled part (`.npz`, class folders without `train` and `test`) serves it for the split
-//! asked for: whole as the test images, with validation cut from it otherwise.
+//! asked for: whole as the test images, with validation cut from it otherwise. Who both chooses and
+//! reports has to ask for [two parts](Dataset::in_two_parts).
 //!
 //! Layouts that their publishers shuffled keep the order of their files; in those that store images
 //! by class the classes take turns, so that every prefix is balanced. A sample's index is its
@@ -90,6 +91,30 @@ impl Dataset {
             }
             _ => Self::read(path, recognise::recognise(path)?.as_ref(), request),
         }
+    }
+
+    /// Checks that the data set at `path` has test images of its own: not one labelled part that
+    /// training and validation images are cut from, too. No image is read.
+    ///
+    /// # Errors
+    /// If it is one part, nothing is there, or it cannot be recognised.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use rift_models::dataset::Dataset;
+    ///
+    /// assert!(Dataset::in_two_parts(Path::new("synthetic:10x3x32x32")).is_ok());
+    /// ```
+    pub fn in_two_parts(path: &Path) -> Result<(), DatasetError> {
+        if path.to_str().is_some_and(|text| text.starts_with(synthetic::PREFIX)) {
+            return Ok(());
+        }
+        let layout = recognise::recognise(path)?;
+        if layout.is_one_part() {
+            return Err(DatasetError::OnePart { path: path.to_owned(), layout: layout.name() });
+        }
+        Ok(())
     }
 
     /// Makes a synthetic data set.

@@ -114,6 +114,10 @@ impl Layout for Files {
         }
     }
 
+    fn is_one_part(&self) -> bool {
+        matches!(self, Self::Single(_) | Self::Pair(..))
+    }
+
     fn part(&self, half: Half) -> Result<Option<Part>, DatasetError> {
         let path = match (self, half) {
             (Self::Corruptions(path, names), _) => {

@@ -98,6 +98,10 @@ impl Layout for Files {
         }
     }
 
+    fn is_one_part(&self) -> bool {
+        !self.single.is_empty()
+    }
+
     fn part(&self, half: Half) -> Result<Option<Part>, DatasetError> {
         let paths = match half {
             _ if !self.single.is_empty() => &self.single,

@@ -26,6 +26,11 @@ pub(super) trait Layout: std::fmt::Debug {
     /// Where the images of a half would be, for messages.
     fn expected(&self, half: Half) -> String;
 
+    /// Whether it is one labelled part, which serves as either half.
+    fn is_one_part(&self) -> bool {
+        false
+    }
+
     /// One half, if it is there.
     fn part(&self, half: Half) -> Result<Option<Part>, DatasetError>;
 }
@@ -177,7 +182,8 @@ fn below(
 mod tests {
     use std::path::Path;
 
-    use super::super::test_files::{add, failure, folder};
+    use super::super::Dataset;
+    use super::super::test_files::{add, failure, folder, png};
 
     #[test]
     fn what_is_not_there_or_not_known() {
@@ -198,5 +204,36 @@ mod tests {
         let folder = folder(&[("a/test_batch.bin", b"1"), ("b/c/test_batch.bin", b"1")]);
         let text = failure(folder.path());
         assert!(text.ends_with("holds several data sets, name one of them: `a`, `b/c`"), "{text}");
+    }
+
+    #[test]
+    fn one_part_is_told_from_two() {
+        let picture = png(2, 2, [255, 0, 0]);
+        let one: [&[&str]; 4] = [
+            &["cat/1.png", "dog/1.png"],
+            &["fog.npy", "labels.npy"],
+            &["images.npz"],
+            &["generated.parquet"],
+        ];
+        let of = |names: &[&str]| {
+            folder(&names.iter().map(|name| (*name, picture.as_slice())).collect::<Vec<_>>())
+        };
+        for names in one {
+            let text = Dataset::in_two_parts(of(names).path()).unwrap_err().to_string();
+            assert!(text.contains("is one labelled part"), "{text}");
+            assert!(text.contains("expected parts `train` and `test`"), "{text}");
+        }
+        let two: [&[&str]; 5] = [
+            &["train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png"],
+            &["train.npz", "test.npz"],
+            &["train-0.parquet", "test-0.parquet"],
+            // Half of it is missing, which whoever opens it is told.
+            &["train.npz"],
+            &["test_batch.bin"],
+        ];
+        for names in two {
+            Dataset::in_two_parts(of(names).path()).unwrap();
+        }
+        assert!(Dataset::in_two_parts(Path::new("/nonexistent")).is_err());
     }
 }

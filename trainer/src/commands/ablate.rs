@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rift_models::artifact::{Digest, MrcReport, atomic, read_json};
+use rift_models::artifact::{Ascent, Digest, Lineage, MrcReport, atomic, read_json};
 use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::AttackSpec;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::ablate::{AblateReport, AblateRow, NAMES, Variant, variants};
 use crate::stage::finetune::{FinetuneSettings, Scope};
+use crate::stage::mrc::MrcSettings;
 use crate::stage::rift::Comparison;
 use crate::stage::{Exam, Judged};
 
@@ -52,7 +53,8 @@ pub struct AblateArgs {
     training: TrainingArgs,
     #[command(flatten)]
     way: WayArgs,
-    /// Images in a batch of criticality and evaluation; the verdicts do not depend on it.
+    /// Images in a batch of criticality and evaluation; nothing depends on it but the criticality of
+    /// `--ascent reference`.
     #[arg(long, default_value_t = 250, env = "RIFT_EVAL_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     eval_batch_size: usize,
     /// The seed of noise, order and augmentation.
@@ -88,9 +90,12 @@ pub fn run(args: &AblateArgs) -> anyhow::Result<ExitCode> {
         let known = NAMES.contains(&name.as_str());
         anyhow::ensure!(known, "no row `{name}`, expected some of {}", NAMES.join(", "));
     }
+    Dataset::in_two_parts(&args.data.data)?;
     let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     args.way.settings(threat.clone(), args.eval_batch_size)?;
+    let input = source.meta.arch.input;
+    args.training.settings(Scope::All, input, args.seed).check(input)?;
     let open = |split, limit| source.open(&args.data, split, limit);
     let test = open(Split::Test, args.data.limit)?;
     let validation = open(Split::Validation, args.data.limit)?;
@@ -138,8 +143,7 @@ impl Run<'_> {
             "precision": args.numbers.precision,
             "test": args.test.spec(&self.threat),
             "corruptions": args.test.describe_corruptions(args.seed),
-            "mrc": [json!(args.mrc_limit), json!(ascent.radius), json!(ascent.steps),
-                json!(ascent.ascent), json!(ascent.joint)],
+            "mrc": { "images": args.mrc_limit, "ascent": ascent.describe() },
             "finetune": args.training.settings(Scope::All, input, args.seed).describe(),
             "interpolate": { "alphas": way.alphas.to_string(), "tolerance": way.tolerance },
         });
@@ -157,12 +161,7 @@ impl Run<'_> {
         let settings = args.ascent.settings(self.threat.clone(), args.eval_batch_size);
         if path.exists() {
             let report: MrcReport = read_json(&path, "report of `mrc`")?;
-            let same = report.lineage.parents.get("checkpoint") == Some(&self.source.digest)
-                && report.lineage.parents.get("data") == Some(&images.digest)
-                && (report.steps, report.ascent, report.joint)
-                    == (settings.steps, settings.ascent, settings.joint)
-                && (report.radius - settings.radius).abs() < 1e-12
-                && report.threat == settings.threat;
+            let same = self.is_ours(&report, &images, &settings);
             anyhow::ensure!(same, "{}", other_settings(&path));
             return Ok((report, Digest::of_file(&path)?));
         }
@@ -170,6 +169,21 @@ impl Run<'_> {
         let digest = mrc::write(&path, &report, self.source)?;
         mrc::print(&report)?;
         Ok((report, digest))
+    }
+
+    /// Whether a report is what these settings would give.
+    fn is_ours(&self, report: &MrcReport, images: &Images, settings: &MrcSettings) -> bool {
+        let Lineage { parents, settings: made_with, .. } = &report.lineage;
+        let batch = settings.ascent != Ascent::Reference
+            || made_with["batch_size"].as_u64() == Some(settings.batch as u64);
+        parents.get("checkpoint") == Some(&self.source.digest)
+            && parents.get("data") == Some(&images.digest)
+            && (report.steps, report.ascent, report.joint)
+                == (settings.steps, settings.ascent, settings.joint)
+            && (report.radius - settings.radius).abs() < 1e-12
+            && report.threat == settings.threat
+            && made_with["precision"] == self.source.network.precision().to_string()
+            && batch
     }
 
     /// Every row that was asked for.

@@ -154,6 +154,9 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     }
     let dataset = args.data.open(args.split)?;
     super::check_fit(&meta, &dataset)?;
+    if let Some(survey) = args.corruptions.survey(args.seed, args.batch_size) {
+        survey.check(&dataset)?;
+    }
     let set = ImageSet::new(&dataset, device)?;
     let plan = Plan {
         batch: args.batch_size,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use rift_models::arch::Graph;
 use rift_models::artifact::{
     Checkpoint, CheckpointMeta, Digest, MrcReport, MrcRow, atomic, read_json,
 };
@@ -103,6 +104,16 @@ impl PickArgs {
         Ok(rows)
     }
 
+    /// Checks that the network has so many modules, before they are measured.
+    ///
+    /// # Errors
+    /// If it has fewer.
+    pub(super) fn check(&self, graph: &Graph) -> anyhow::Result<()> {
+        let (top, count) = (self.top, graph.modules().count());
+        anyhow::ensure!(top <= count, "expected `--top` of 1 to {count} modules, found {top}");
+        Ok(())
+    }
+
     fn is_given(&self) -> bool {
         self.top != 1 || self.rank != Rank::Least
     }
@@ -119,8 +130,12 @@ enum WholeScope {
 }
 
 impl ScopeArgs {
-    /// What moves, and the digest of the report that said so.
-    fn resolve(&self, pick: &PickArgs) -> anyhow::Result<(Scope, Option<Digest>)> {
+    /// What moves of the checkpoint with this digest, and the digest of the report that said so.
+    fn resolve(
+        &self,
+        pick: &PickArgs,
+        checkpoint: &Digest,
+    ) -> anyhow::Result<(Scope, Option<Digest>)> {
         anyhow::ensure!(
             self.mrc.is_some() || !pick.is_given(),
             "`--top` and `--rank` pick from a report, which `--mrc` names"
@@ -128,6 +143,11 @@ impl ScopeArgs {
         if let Some(path) = &self.mrc {
             let report: MrcReport = read_json(path, "report of `mrc`")?;
             let digest = Digest::of_file(path)?;
+            if report.lineage.parents.get("checkpoint").is_some_and(|of| of != checkpoint) {
+                tracing::warn!(
+                    "the report of `mrc` was made of another checkpoint than `--checkpoint`"
+                );
+            }
             let rows = pick.rows(&report).with_context(|| format!("`{}`", path.display()))?;
             let names = rows.into_iter().map(|row| row.module.clone()).collect();
             return Ok((Scope::Modules(names), Some(digest)));
@@ -172,12 +192,13 @@ pub struct TrainingArgs {
 /// If something cannot be read, does not fit the checkpoint, or the training diverges.
 pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
     let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
-    let (scope, mrc) = args.scope.resolve(&args.pick)?;
+    let (scope, mrc) = args.scope.resolve(&args.pick, &source.digest)?;
     // A wrong name should not wait for the images.
     scope.modules(source.network.graph())?;
+    let settings = args.training.settings(scope, source.meta.arch.input, args.seed);
+    settings.check(source.meta.arch.input)?;
     let images = |split| source.images(&source.open(&args.data, split, args.data.limit)?);
     let [train, validation] = [images(Split::Train)?, images(Split::Validation)?];
-    let settings = args.training.settings(scope, source.meta.arch.input, args.seed);
     let images = [&train, &validation];
     let (finetuned, checkpoint) =
         checkpoint(&source, images, (&settings, mrc), args.machine.quiet)?;

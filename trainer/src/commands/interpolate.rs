@@ -61,7 +61,8 @@ pub struct WayArgs {
     /// looked at, 0.05 on either side of the best.
     #[arg(long, default_value = "0,0.1..1", env = "RIFT_ALPHAS")]
     alphas: String,
-    /// Let the shares go beyond 1, up to 2: past the fine-tuned weights, as in `0,0.1..1.3`.
+    /// Let the shares of `--alphas` go beyond 1, up to 2: past the fine-tuned weights, as in
+    /// `0,0.1..1.3`.
     #[arg(long, env = "RIFT_EXTRAPOLATE", value_parser = clap::builder::FalseyValueParser::new())]
     extrapolate: bool,
     /// How far the robust accuracy may fall below that at 0, as a fraction.
@@ -73,7 +74,7 @@ impl WayArgs {
     /// The settings for batches of `batch` images.
     ///
     /// # Errors
-    /// If the shares are none, or extrapolate without leave.
+    /// If the shares are none, extrapolate without leave, or do not although they have it.
     pub(super) fn settings(
         &self,
         threat: AttackSpec,

@@ -37,7 +37,7 @@ pub struct MrcArgs {
     /// Measure on each half of the images too, and report how well the two orders agree.
     #[arg(long, env = "RIFT_HALVES", value_parser = clap::builder::FalseyValueParser::new())]
     halves: bool,
-    /// Images in one pass.
+    /// Images in one pass, and in one step of `--ascent reference`, whose result depends on it.
     #[arg(long, default_value_t = 250, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     batch_size: usize,
     /// The seed of the attack's noise.
@@ -68,7 +68,8 @@ pub struct AscentArgs {
     #[arg(long, default_value_t = 10, env = "RIFT_ASCENT_STEPS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     ascent_steps: usize,
     /// How they go up the loss: `normalized` steps along the gradient over all images, back into the
-    /// ball after each, or the `reference` implementation's epochs of stochastic gradient steps.
+    /// ball after each, or the `reference` implementation's epochs of stochastic gradient steps, one a
+    /// batch.
     #[arg(long, default_value_t, env = "RIFT_ASCENT", value_parser = clap::builder::ValueParser::new(str::parse::<Ascent>))]
     ascent: Ascent,
     /// Make the adversarial images anew for every perturbation, as the paper's definition has it;

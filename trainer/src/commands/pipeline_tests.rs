@@ -24,6 +24,9 @@ use crate::stage::ablate::{self, AblateReport};
 use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Scope, finetune};
 use crate::stage::rift::{RiftReport, SeedsReport};
 
+mod again;
+mod refusals;
+
 const DATA: &str = "synthetic:4x1x12x12,train=240,test=60";
 
 /// Runs a command; in an error, all causes in one line.
@@ -169,6 +172,36 @@ fn several_ways_are_tried_and_the_best_one_is_kept() {
 }
 
 #[test]
+fn a_way_that_diverges_is_said_and_not_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = checkpoint(folder.path());
+    let out = folder.path().join("out");
+    let paths = [("--checkpoint", at.as_path()), ("--out", &out)];
+    // So fast that the second epoch meets weights that are no numbers.
+    let arguments = [&["rift"][..], &SHORT, &["--search", "1e30x2,0.001x1"]].concat();
+    run(&arguments, &paths).unwrap();
+    let report: RiftReport = read_json(&out.join("rift.json"), "report").unwrap();
+    let kept: Vec<(f64, bool)> = report.candidates.iter().map(|c| (c.lr, c.chosen)).collect();
+    assert_eq!(kept, [(0.001, true)]);
+    let diverged: Vec<(f64, usize)> = report.diverged.iter().map(|d| (d.lr, d.epochs)).collect();
+    assert_eq!(diverged, [(1e30, 2)]);
+    let page = std::fs::read_to_string(out.join("rift.html")).unwrap();
+    let expected = format!("diverged in epoch {}<", report.diverged[0].epoch);
+    assert!(page.contains("tried") && page.contains(&expected), "{page}");
+    let schema = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/rift.schema.json"),
+    );
+    let schema: serde_json::Value = serde_json::from_str(&schema.unwrap()).unwrap();
+    let told = &schema["properties"]["diverged"]["items"]["properties"];
+    for key in serde_json::to_value(report.diverged[0]).unwrap().as_object().unwrap().keys() {
+        assert!(told[key].is_object(), "{key}");
+    }
+    let arguments = [&["rift"][..], &SHORT, &["--search", "1e30x2,1e31x2"]].concat();
+    let error = run(&arguments, &paths).unwrap_err();
+    assert!(error.contains("every way of fine-tuning diverged"), "{error}");
+}
+
+#[test]
 fn seeds_are_done_once_each_and_summed_up() {
     let folder = tempfile::tempdir().unwrap();
     let at = checkpoint(folder.path());
@@ -181,13 +214,24 @@ fn seeds_are_done_once_each_and_summed_up() {
     run(&[&arguments, &["3,4"][..]].concat(), &paths).unwrap();
     assert_eq!(std::fs::metadata(&first).unwrap().modified().unwrap(), written, "done again");
     let report: SeedsReport = read_json(&out.join("seeds.json"), "report").unwrap();
-    assert_eq!((report.seeds, report.runs.len()), (vec![3, 4], 2));
+    assert_eq!((&report.seeds, report.runs.len()), (&vec![3, 4], 2));
     let changes = report.runs.iter().map(|run| run.result.points()[0]);
     assert!((changes.sum::<f64>() / 2.0 - report.clean_change.mean).abs() < 1e-9);
     assert_ne!(digest(&first), digest(&out.join("seed-4").join("rift.safetensors")));
-    assert!(std::fs::read_to_string(out.join("rift.html")).unwrap().contains("seeds 3, 4"));
+    let page = std::fs::read_to_string(out.join("rift.html")).unwrap();
+    assert!(page.contains("seeds 3, 4"));
+    for run in &report.runs {
+        let before = &run.result.before;
+        for accuracy in [&before.clean, &before.robust] {
+            let [low, high] = [accuracy.interval.lower, accuracy.interval.upper].map(|b| b * 100.0);
+            let cell = format!("{:.2} %<small>{low:.2} to {high:.2}</small>", accuracy.percent());
+            assert!(page.contains(&cell), "{cell}");
+        }
+    }
     let error = run(&[&arguments, &["3", "--tolerance", "0.2"][..]].concat(), &paths).unwrap_err();
     assert!(error.contains("other settings"), "{error}");
+    let error = run(&[&arguments, &["3,4,3"][..]].concat(), &paths).unwrap_err();
+    assert!(error.contains("expected different seeds in `--seeds`, found 3 more"), "{error}");
 }
 
 #[test]
@@ -218,7 +262,7 @@ fn the_figures_under_corruptions_are_those_of_eval() {
         let folder = out.join(format!("seed-{}", run.seed));
         assert_eq!(found.after, eval(&folder.join("rift.safetensors")));
         let page = std::fs::read_to_string(folder.join("rift.html")).unwrap();
-        assert!(page.contains("2 corruptions<small>chosen, 30 images"), "{page}");
+        assert!(page.contains("2 corruptions at severity 2, 5<small>chosen, 30 images"), "{page}");
         changes.push(run.result.corrupted_points().unwrap());
     }
     let mean = report.corrupted_change.unwrap().mean;
@@ -262,6 +306,9 @@ fn ablate_goes_on_where_it_stopped() {
     }
     let error = run(&[&ablate, &["--batch-norm", "frozen"][..]].concat(), &paths).unwrap_err();
     assert!(error.contains("other settings"), "{error}");
+    // Criticality that is measured in other numbers is not taken for this one's.
+    let error = run(&[&ablate, &["--precision", "bf16"][..]].concat(), &paths).unwrap_err();
+    assert!(error.contains("mrc.json` was made with other settings"), "{error}");
 }
 
 /// Everything can be traced back to what it was made from.

@@ -1,14 +1,15 @@
 //! `rift-trainer rift`: `mrc`, `finetune` and `interpolate`, and what came of it.
 
+mod print;
+mod seeds;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rift_models::artifact::{
-    Accuracy, Digest, Interval, MrcReport, MrcRow, PairedTest, atomic, read_json,
-};
+use rift_models::artifact::{Digest, MrcReport, MrcRow, atomic, read_json};
 use rift_models::dataset::{Dataset, Split};
 use rift_models::threat::AttackSpec;
 use serde_json::json;
@@ -23,10 +24,10 @@ use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::Exam;
-use crate::stage::finetune::{FinetuneSettings, Scope};
-use crate::stage::rift::{
-    Candidate, Comparison, RiftReport, SeedsReport, choose, page, page_of_seeds,
-};
+use crate::stage::finetune::{FinetuneError, FinetuneSettings, Scope};
+use crate::stage::rift::{Candidate, Comparison, Diverged, RiftReport, choose, page};
+
+use print::{print, print_candidates};
 
 /// Arguments of `rift`. A module is chosen on training images, epoch and α on validation images;
 /// the test images are looked at once, at the end.
@@ -55,12 +56,13 @@ pub struct RiftArgs {
     #[command(flatten)]
     training: TrainingArgs,
     /// Try several learning rates and epochs and keep the one whose chosen point has the best clean
-    /// accuracy on the validation images.
+    /// accuracy on the validation images; one that diverges is left out.
     #[arg(long, value_name = "LRxEPOCHS,…", num_args = 0..=1, default_missing_value = "0.001x10,0.003x10,0.01x10", conflicts_with_all = ["lr", "epochs"], env = "RIFT_SEARCH")]
     search: Option<Search>,
     #[command(flatten)]
     way: WayArgs,
-    /// Images in a batch of criticality and evaluation; the verdicts do not depend on it.
+    /// Images in a batch of criticality and evaluation; nothing depends on it but the criticality of
+    /// `--ascent reference`.
     #[arg(long, default_value_t = 250, env = "RIFT_EVAL_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     eval_batch_size: usize,
     /// The seed of noise, order and augmentation.
@@ -94,10 +96,17 @@ pub struct RiftArgs {
 /// # Errors
 /// If something cannot be read or written, or does not fit the checkpoint.
 pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
+    seeds::check(&args.seeds)?;
+    Dataset::in_two_parts(&args.data.data)?;
     let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     for name in &args.module {
         source.network.graph().module(name)?;
     }
+    if args.module.is_empty() {
+        args.pick.check(source.network.graph())?;
+    }
+    let input = source.meta.arch.input;
+    args.training.settings(Scope::All, input, args.seed).check(input)?;
     args.way.settings(args.threat.spec(&source.meta, args.seed)?, args.eval_batch_size)?;
     // The test images are read first, so that their absence shows now and not in an hour.
     let sets = Sets::open(args, &source)?;
@@ -107,39 +116,10 @@ pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
             atomic::write_json(path, &report)?;
         }
     } else {
-        seeds(args, &source, &sets)?;
+        seeds::run(args, &source, &sets)?;
     }
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs every seed that is not done, and sums up.
-fn seeds(args: &RiftArgs, source: &Source, sets: &Sets) -> anyhow::Result<()> {
-    let mut runs = Vec::with_capacity(args.seeds.len());
-    for seed in &args.seeds {
-        let out = args.out.join(format!("seed-{seed}"));
-        let run = Run::new(args, source, *seed)?;
-        runs.push(match run.done(sets, &out)? {
-            Some(report) => report,
-            None => run.all(sets, &out)?,
-        });
-    }
-    let data = sets.test.digest.clone();
-    let report =
-        SeedsReport::of(runs, source.lineage("rift", &[("data", &data)], json!(args.seeds)));
-    atomic::write_json(&args.out.join("seeds.json"), &report)?;
-    atomic::write(&args.out.join("rift.html"), page_of_seeds(&report).as_bytes())?;
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "change over {} seeds, in points: mean ± deviation (range)", args.seeds.len())?;
-    writeln!(out, "clean   {}", report.clean_change)?;
-    writeln!(out, "robust  {}", report.robust_change)?;
-    if let Some(change) = &report.corrupted_change {
-        writeln!(out, "ood     {change}")?;
-    }
-    Ok(())
 }
 
 /// The images of all stages.
@@ -171,6 +151,33 @@ impl Sets {
     }
 }
 
+impl Sets {
+    /// What the images are known by; the first training images are among all of them.
+    fn digests(&self) -> [(&'static str, &Digest); 3] {
+        let Self { train, validation, test, .. } = self;
+        [("train", &train.digest), ("validation", &validation.digest), ("data", &test.digest)]
+    }
+}
+
+/// What came of the ways of fine-tuning.
+struct Tried {
+    /// The chosen one.
+    tuned: Tuned,
+    candidates: Vec<Candidate>,
+    diverged: Vec<Diverged>,
+}
+
+/// The epoch in which a fine-tuning diverged, from 1.
+///
+/// # Errors
+/// Those that are about something else.
+fn diverged_in(error: anyhow::Error) -> anyhow::Result<usize> {
+    match error.downcast_ref::<FinetuneError>() {
+        Some(FinetuneError::NotFinite { epoch, .. }) => Ok(*epoch),
+        _ => Err(error),
+    }
+}
+
 /// The three stages with one seed.
 struct Run<'a> {
     args: &'a RiftArgs,
@@ -194,7 +201,7 @@ impl<'a> Run<'a> {
         let parents = &report.lineage.parents;
         let same = report.settings == self.settings()?
             && parents.get("checkpoint") == Some(&self.source.digest)
-            && parents.get("data") == Some(&sets.test.digest);
+            && sets.digests().iter().all(|(role, digest)| parents.get(*role) == Some(digest));
         anyhow::ensure!(
             same,
             "`{}` was made with other settings or images, expected another `--out`",
@@ -244,8 +251,11 @@ impl<'a> Run<'a> {
         let picked = self.picked(criticality)?;
         let module = (*picked.first().context("the network has no such module")?).clone();
         let scope = Scope::Modules(picked.iter().map(|row| row.module.clone()).collect());
+        let train = self.source.images(&sets.train)?;
         let images = self.source.images(&sets.validation)?;
-        let (tuned, candidates) = self.candidates(&scope, mrc, (sets, &images), out)?;
+        let Tried { tuned, candidates, diverged } =
+            self.candidates(&scope, mrc, [&train, &images], out)?;
+        drop(train);
         let (network, digest) = tuned.write(out, self.source, &sets.validation)?;
         finetune::print(&tuned.finetuned, &tuned.settings)?;
         interpolate::print(&tuned.made.report)?;
@@ -256,8 +266,8 @@ impl<'a> Run<'a> {
         // At α = 0 the network after is the network before.
         let after = (sweep.chosen != 0.0).then_some(&network);
         let result = self.compare(after, &test, &threat, sets)?;
-        let parents =
-            [("mrc", mrc), ("finetuned", &tuned.digest), ("rift", &digest), ("data", &test.digest)];
+        let made = [("mrc", mrc), ("finetuned", &tuned.digest), ("rift", &digest)];
+        let parents = [&made[..], &sets.digests()].concat();
         Ok(RiftReport {
             module,
             tuned: sweep.modules.clone(),
@@ -267,13 +277,14 @@ impl<'a> Run<'a> {
             points: sweep.points.clone(),
             tolerance: sweep.tolerance,
             candidates,
+            diverged,
             split: test.split.to_string(),
             n: test.set.len(),
             threat,
             seed: self.seed,
             result,
             settings: self.settings()?,
-            lineage: self.lineage(&parents, &images),
+            lineage: self.source.lineage("rift", &parents, json!({ "threat": self.threat })),
             checkpoint: digest,
         })
     }
@@ -307,25 +318,32 @@ impl<'a> Run<'a> {
         &self,
         scope: &Scope,
         mrc: &Digest,
-        (sets, validation): (&Sets, &Images),
+        [train, validation]: [&Images; 2],
         out: &Path,
-    ) -> anyhow::Result<(Tuned, Vec<Candidate>)> {
+    ) -> anyhow::Result<Tried> {
         let (args, source) = (self.args, self.source);
-        let train = source.images(&sets.train)?;
         let way = args.way.settings(self.threat.clone(), args.eval_batch_size)?;
-        let tuning = Tuning { source, train: &train, validation, way, quiet: args.machine.quiet };
+        let tuning = Tuning { source, train, validation, way, quiet: args.machine.quiet };
         let paper = args.training.settings(scope.clone(), source.meta.arch.input, self.seed);
         let Some(Search(pairs)) = &args.search else {
             let tuned = tuning.tune(paper, mrc, out)?;
             let candidates = tuned.candidate().map(|c| Candidate { chosen: true, ..c });
-            return Ok((tuned, candidates.into_iter().collect()));
+            let candidates = candidates.into_iter().collect();
+            return Ok(Tried { tuned, candidates, diverged: Vec::new() });
         };
         let mut best: Option<Tuned> = None;
-        let mut candidates: Vec<Candidate> = Vec::with_capacity(pairs.len());
+        let (mut candidates, mut diverged) = (Vec::with_capacity(pairs.len()), Vec::new());
         for (lr, epochs) in pairs.iter().copied() {
             let folder = out.join("candidates").join(format!("lr-{lr}-epochs-{epochs}"));
             let settings = FinetuneSettings { lr, epochs, ..paper.clone() };
-            let tuned = tuning.tune(settings, mrc, &folder)?;
+            let tuned = match tuning.tune(settings, mrc, &folder) {
+                Ok(tuned) => tuned,
+                Err(error) => {
+                    let epoch = diverged_in(error)?;
+                    diverged.push(Diverged { lr, epochs, epoch });
+                    continue;
+                }
+            };
             atomic::write_json(&folder.join("sweep.json"), &tuned.made.report)?;
             candidates.extend(tuned.candidate());
             if choose(&candidates) == Some(candidates.len() - 1) {
@@ -335,8 +353,11 @@ impl<'a> Run<'a> {
         if let Some(place) = choose(&candidates) {
             candidates[place].chosen = true;
         }
-        print_candidates(&candidates)?;
-        Ok((best.context("expected at least one way to search")?, candidates))
+        print_candidates(&candidates, &diverged)?;
+        let tuned = best.context(
+            "every way of fine-tuning diverged, expected `--search` with a smaller learning rate",
+        )?;
+        Ok(Tried { tuned, candidates, diverged })
     }
 
     /// The rows as the network runs.
@@ -352,6 +373,8 @@ impl<'a> Run<'a> {
         let way = args.way.settings(self.threat.clone(), args.eval_batch_size)?;
         let input = self.source.meta.arch.input;
         let training = args.training.settings(Scope::All, input, self.seed);
+        let mut mrc = ascent.describe();
+        mrc["images"] = json!(args.mrc_limit);
         let mut finetune = training.describe();
         if let (Some(_), Some(settings)) = (&args.search, finetune.as_object_mut()) {
             settings.retain(|name, _| name != "lr" && name != "epochs");
@@ -363,13 +386,7 @@ impl<'a> Run<'a> {
             "precision": args.numbers.precision,
             "test": args.test.spec(&self.threat),
             "corruptions": args.test.describe_corruptions(args.seed),
-            "mrc": {
-                "images": args.mrc_limit,
-                "radius": ascent.radius,
-                "steps": ascent.steps,
-                "ascent": ascent.ascent,
-                "joint": ascent.joint,
-            },
+            "mrc": mrc,
             "modules": if args.module.is_empty() {
                 json!({ "top": args.pick.top, "rank": format!("{:?}", args.pick.rank).to_lowercase() })
             } else {
@@ -382,79 +399,4 @@ impl<'a> Run<'a> {
         // As it reads once it was written: a number may lose its last bit on the way.
         Ok(serde_json::from_slice(&serde_json::to_vec(&settings)?)?)
     }
-
-    fn lineage(
-        &self,
-        parents: &[(&str, &Digest)],
-        validation: &Images,
-    ) -> rift_models::artifact::Lineage {
-        let made_with = json!({ "validation": validation.digest, "threat": self.threat });
-        self.source.lineage("rift", parents, made_with)
-    }
-}
-
-fn print_candidates(candidates: &[Candidate]) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{:>8} {:>6} {:>6} {:>8} {:>8}", "lr", "epochs", "alpha", "clean %", "robust %")?;
-    for candidate in candidates {
-        let Candidate { lr, epochs, alpha, clean, robust, chosen, .. } = candidate;
-        let [clean, robust] = [clean.percent(), robust.percent()];
-        let chosen = if *chosen { "  chosen" } else { "" };
-        writeln!(out, "{lr:>8} {epochs:>6} {alpha:>6} {clean:>8.2} {robust:>8.2}{chosen}")?;
-    }
-    Ok(())
-}
-
-fn print(report: &RiftReport) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let RiftReport { tuned, module, alpha, split, n, threat, result, .. } = report;
-    let more = match tuned.len() {
-        0 | 1 => String::new(),
-        n => format!(" and {} more", n - 1),
-    };
-    writeln!(
-        out,
-        "RiFT of {}{more} at alpha {alpha}: {n} {split} images, {}",
-        module.module,
-        threat.label()
-    )?;
-    print_comparison(&mut out, result)
-}
-
-/// A row for clean and one for robust accuracy.
-pub(super) fn print_comparison(out: &mut impl Write, result: &Comparison) -> std::io::Result<()> {
-    writeln!(out, "{:7} {:>36} {:>36}  change", "", "before", "after")?;
-    let mut row = |name, [before, after]: [&Accuracy; 2], test: &PairedTest, range: &Interval| {
-        let change = after.percent() - before.percent();
-        let PairedTest { lost, gained, .. } = test;
-        let (before, after) = (before.to_string(), after.to_string());
-        let [lower, upper] = [range.lower * 100.0, range.upper * 100.0];
-        writeln!(
-            out,
-            "{name:7} {before:>36} {after:>36}  {change:+.2} points ({lower:+.2} to {upper:+.2}; +{gained} −{lost}, {})",
-            test.p()
-        )
-    };
-    let Comparison { before, after, .. } = result;
-    let clean = [&before.clean, &after.clean];
-    row("clean", clean, &result.clean_test, &result.clean_change)?;
-    let robust = [&before.robust, &after.robust];
-    row("robust", robust, &result.robust_test, &result.robust_change)?;
-    let Some(corruptions) = &result.corruptions else { return Ok(()) };
-    for ((before, after), change) in corruptions
-        .before
-        .averages
-        .iter()
-        .zip(&corruptions.after.averages)
-        .zip(&corruptions.changes)
-    {
-        writeln!(out, "ood before, {}", before.line(corruptions.before.n))?;
-        writeln!(
-            out,
-            "ood after,  {}  change {}",
-            after.line(corruptions.after.n),
-            change.points()
-        )?;
-    }
-    Ok(())
 }

@@ -145,7 +145,8 @@ impl TestArgs {
         }
     }
 
-    /// The corruptions and the first of the test images, where corruptions are asked for.
+    /// The corruptions and the first of the test images, where corruptions are asked for: such as
+    /// can be had, because it is hours until they are needed.
     pub(super) fn corrupted(
         &self,
         (source, data): (&Source, &DataArgs),
@@ -155,6 +156,7 @@ impl TestArgs {
         let Some(survey) = self.corruptions.survey(seed, batch) else { return Ok(None) };
         let limit = data.limit.unwrap_or(usize::MAX).min(self.corruption_limit);
         let images = source.open(data, Split::Test, Some(limit))?;
+        survey.check(&images)?;
         Ok(Some(Corrupted { survey, images, start: OnceCell::new() }))
     }
 

@@ -34,6 +34,34 @@ pub struct Batch {
     pub indices: Vec<usize>,
 }
 
+impl Batch {
+    /// Some of its images.
+    ///
+    /// # Errors
+    /// If the range goes beyond the batch.
+    pub fn narrow(&self, rows: Range<usize>) -> Result<Self, TorchError> {
+        let (start, length) = (rows.start as i64, rows.len() as i64);
+        Ok(Self {
+            images: self.images.f_narrow(0, start, length)?,
+            labels: self.labels.f_narrow(0, start, length)?,
+            indices: self.indices[rows].to_vec(),
+        })
+    }
+
+    /// One batch of two.
+    ///
+    /// # Errors
+    /// If their images differ in size or the device has too little memory.
+    pub fn join(mut self, other: Self) -> Result<Self, TorchError> {
+        self.indices.extend(other.indices);
+        Ok(Self {
+            images: Tensor::f_cat(&[self.images, other.images], 0)?,
+            labels: Tensor::f_cat(&[self.labels, other.labels], 0)?,
+            indices: self.indices,
+        })
+    }
+}
+
 /// Images that make no set.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageSetError {

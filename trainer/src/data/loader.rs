@@ -2,7 +2,6 @@
 
 use rand::seq::SliceRandom;
 use rift_models::threat::NoiseKey;
-use tch::Tensor;
 
 use super::{Augment, Batch, ImageSet};
 use crate::network::TorchError;
@@ -74,7 +73,7 @@ impl<'a> Loader<'a> {
                 None => Ok(mixed),
                 Some(Extra { set, .. }) => {
                     let drawn = loader.draw(set.len(), size - own, [epoch, batch]);
-                    join(mixed, loader.part(set, &drawn, epoch)?)
+                    mixed.join(loader.part(set, &drawn, epoch)?)
                 }
             }
         })
@@ -105,16 +104,6 @@ impl<'a> Loader<'a> {
         order.shuffle(&mut key.generator(0));
         order
     }
-}
-
-/// One batch of two.
-fn join(mut first: Batch, second: Batch) -> Result<Batch, TorchError> {
-    first.indices.extend(second.indices);
-    Ok(Batch {
-        images: Tensor::f_cat(&[first.images, second.images], 0)?,
-        labels: Tensor::f_cat(&[first.labels, second.labels], 0)?,
-        indices: first.indices,
-    })
 }
 
 #[cfg(test)]

@@ -129,6 +129,24 @@ impl FinetuneSettings {
         })
     }
 
+    /// Checks what is to be done to images of `input`, before there are any.
+    ///
+    /// # Errors
+    /// If there is no epoch, nothing would move, or more is reflected than there is.
+    pub fn check(&self, input: [usize; 3]) -> Result<(), FinetuneError> {
+        if self.epochs == 0 {
+            return Err(FinetuneError::Epochs);
+        }
+        if (&self.scope, self.batch_norm) == (&Scope::Statistics, BatchNormPolicy::Frozen) {
+            return Err(FinetuneError::Nothing);
+        }
+        let pad = self.augment.pad;
+        if pad >= input[1].min(input[2]) {
+            return Err(FinetuneError::Pad { pad, input });
+        }
+        Ok(())
+    }
+
     /// The learning rate of an epoch, from 0.
     fn lr_at(&self, epoch: usize) -> f64 {
         if 2 * epoch >= self.epochs { self.lr * 0.1 } else { self.lr }
@@ -217,16 +235,7 @@ pub fn finetune(
     settings: &FinetuneSettings,
     progress: &Progress,
 ) -> Result<Finetuned, FinetuneError> {
-    if settings.epochs == 0 {
-        return Err(FinetuneError::Epochs);
-    }
-    if (&settings.scope, settings.batch_norm) == (&Scope::Statistics, BatchNormPolicy::Frozen) {
-        return Err(FinetuneError::Nothing);
-    }
-    let (pad, input) = (settings.augment.pad, train.input());
-    if pad >= input[1].min(input[2]) {
-        return Err(FinetuneError::Pad { pad, input });
-    }
+    settings.check(train.input())?;
     let modules = settings.scope.modules(network.graph())?;
     let network = network.copy()?;
     if settings.scope == Scope::All {

@@ -46,6 +46,11 @@ pub enum AlphasError {
     /// Beyond the fine-tuned weights, without having been asked to.
     #[error("alphas `{0}` go beyond 1, which needs `--extrapolate`")]
     Beyond(String),
+    /// Not beyond the fine-tuned weights, although that was asked for.
+    #[error(
+        "`--extrapolate` expects `--alphas` that go beyond 1, such as `0,0.1..1.3`, found `{0}`"
+    )]
+    Within(String),
 }
 
 /// So far beyond the fine-tuned weights that nothing there is of use.
@@ -65,12 +70,18 @@ impl Alphas {
         &self.0
     }
 
-    /// Reads shares up to 2.
+    /// Reads shares that go beyond 1, up to 2.
     ///
     /// # Errors
-    /// If the text names no shares.
+    /// If the text names no shares, or none beyond 1.
     pub fn extrapolating(text: &str) -> Result<Self, AlphasError> {
-        let invalid = || AlphasError::Text { text: text.to_owned(), largest: LARGEST };
+        let alphas = Self::up_to(LARGEST, text)?;
+        if alphas.largest() > 1.0 { Ok(alphas) } else { Err(AlphasError::Within(text.to_owned())) }
+    }
+
+    /// Reads shares up to 2; the error speaks of `largest`.
+    fn up_to(largest: f64, text: &str) -> Result<Self, AlphasError> {
+        let invalid = || AlphasError::Text { text: text.to_owned(), largest };
         let values = listed(text).ok_or_else(invalid)?;
         if values.iter().all(|value| (0.0..=LARGEST).contains(value)) {
             Ok(Self::of(values))
@@ -127,8 +138,7 @@ impl FromStr for Alphas {
     type Err = AlphasError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || AlphasError::Text { text: text.to_owned(), largest: 1.0 };
-        let alphas = Self::extrapolating(text).map_err(|_| error())?;
+        let alphas = Self::up_to(1.0, text)?;
         if alphas.largest() > 1.0 {
             return Err(AlphasError::Beyond(text.to_owned()));
         }
@@ -377,6 +387,8 @@ mod tests {
         assert!(beyond.contains("needs `--extrapolate`"), "{beyond}");
         let beyond = Alphas::extrapolating("0,0.5..1.5").unwrap();
         assert_eq!(beyond.values(), [0.0, 0.5, 1.0, 1.5]);
+        let within = Alphas::extrapolating("0,0.1..1").unwrap_err().to_string();
+        assert!(within.ends_with("such as `0,0.1..1.3`, found `0,0.1..1`"), "{within}");
     }
 
     #[test]

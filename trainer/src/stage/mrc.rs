@@ -24,6 +24,7 @@
 //! Robust Critical Fine-Tuning, arXiv 2308.02533, definition 3.1 and algorithm 1.
 
 mod ascent;
+mod halves;
 mod pass;
 
 use rift_models::arch::UnknownModule;
@@ -52,7 +53,7 @@ pub struct MrcSettings {
     pub joint: bool,
     /// Whether to measure on each half of the images too, for their rank correlation.
     pub halves: bool,
-    /// Images in one pass.
+    /// Images in one pass, and in one step of [`Ascent::Reference`], whose result depends on it.
     pub batch: usize,
     /// Memory for activations; beyond it they are computed again in every pass.
     pub cache_bytes: usize,
@@ -106,6 +107,20 @@ impl MrcSettings {
         let times = if self.halves { 2 } else { 1 };
         n * (1 + times * modules * self.steps)
     }
+
+    /// What the rows depend on beside the network, the images and the attack, as reports have it.
+    pub fn describe(&self) -> serde_json::Value {
+        let mut settings = serde_json::json!({
+            "radius": self.radius,
+            "steps": self.steps,
+            "ascent": self.ascent,
+            "joint": self.joint,
+        });
+        if self.ascent == Ascent::Reference {
+            settings["batch_size"] = self.batch.into();
+        }
+        settings
+    }
 }
 
 /// Measures the criticality of `modules`.
@@ -126,12 +141,10 @@ pub fn measure(
         .map(|module| network.graph().module(module))
         .collect::<Result<Vec<usize>, _>>()?;
     progress.say("attacking");
-    // Two halves need two batches.
-    let batch = if settings.halves { settings.batch.min(images.len() / 2) } else { settings.batch };
-    if batch == 0 && settings.halves {
+    if settings.halves && images.len() < 2 {
         return Err(MrcError::Halves(images.len()));
     }
-    let batches = attacked(network, images, (settings, batch), progress)?;
+    let batches = attacked(network, images, settings, progress)?;
     let network = network.copy()?;
     let stage = Stage { network: &network, batches: &batches, settings, progress };
     let (start, rows) = all(&stage, &nodes)?;
@@ -143,12 +156,12 @@ pub fn measure(
 fn attacked(
     network: &Network,
     images: &ImageSet,
-    (settings, batch): (&MrcSettings, usize),
+    settings: &MrcSettings,
     progress: &Progress,
 ) -> Result<Vec<Attacked>, TorchError> {
     let key = noise(settings);
     images
-        .batches(batch, None)
+        .batches(settings.batch, None)
         .map(|clean| {
             let clean = clean?;
             let images = craft(network, &clean, &settings.threat, &key)?;
@@ -185,12 +198,11 @@ fn all(stage: &Stage<'_>, nodes: &[usize]) -> Result<((f64, f64), Vec<MrcRow>), 
     Ok(((start.loss, start.accuracy), rows.into_iter().map(|(_, row)| row).collect()))
 }
 
-/// The rank correlation between the first and the second half of the batches.
+/// The rank correlation between the first and the second half of the images.
 fn halves(stage: &Stage<'_>, nodes: &[usize]) -> Result<Option<f64>, MrcError> {
-    let (first, second) = stage.batches.split_at(stage.batches.len() / 2);
     let mut values = Vec::with_capacity(2);
-    for batches in [first, second] {
-        let (_, rows) = all(&Stage { batches, ..*stage }, nodes)?;
+    for batches in halves::split(stage.batches, stage.settings.batch)? {
+        let (_, rows) = all(&Stage { batches: &batches, ..*stage }, nodes)?;
         values.push(rows.into_iter().map(|row| row.mrc).collect::<Vec<f64>>());
     }
     Ok(rank_correlation(&values[0], &values[1]))

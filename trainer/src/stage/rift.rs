@@ -106,6 +106,18 @@ pub struct Candidate {
     pub chosen: bool,
 }
 
+/// A way of fine-tuning of which nothing came.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Diverged {
+    /// The learning rate of the first half of the epochs.
+    pub lr: f64,
+    /// Passes over the images.
+    pub epochs: usize,
+    /// The epoch whose loss was no finite number, from 1.
+    pub epoch: usize,
+}
+
 /// The candidate of the best clean accuracy at its chosen point; the more robust one of equals, then
 /// the first.
 pub fn choose(candidates: &[Candidate]) -> Option<usize> {
@@ -133,6 +145,9 @@ pub struct RiftReport {
     pub tolerance: f64,
     /// The ways of fine-tuning among which one was chosen; one where nothing was searched.
     pub candidates: Vec<Candidate>,
+    /// The ways of fine-tuning that diverged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<Diverged>,
     /// The split of the figures.
     pub split: String,
     /// Images.

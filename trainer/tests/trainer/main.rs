@@ -2,4 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "tests say what they expect with `unwrap`")]
 
 mod program;
+mod stages;
 mod train;

@@ -98,6 +98,16 @@ fn two_halves_are_measured_apart() {
     assert!((-1.0..=1.0).contains(&correlation) && correlation > 0.3, "{correlation}");
     let whole = all(&network, &MrcSettings { batch: 6, ..settings() });
     assert_eq!((whole.rows, whole.halves), (found.rows, None));
+    // One batch of all images stays one, also where its size tells in the result.
+    let one = MrcSettings { ascent: Ascent::Reference, batch: 24, ..settings() };
+    let found = all(&network, &MrcSettings { halves: true, ..one.clone() });
+    assert_eq!(found.rows, all(&network, &one).rows);
+    let small = all(&network, &MrcSettings { batch: 12, ..one.clone() });
+    assert_ne!(found.rows, small.rows, "{:?}", one.describe());
+    assert_eq!(
+        (one.describe()["batch_size"].as_u64(), settings().describe().get("batch_size")),
+        (Some(24), None)
+    );
     let one = fixture::images(1, [3, 12, 12], 4);
     let settings = MrcSettings { halves: true, ..settings() };
     let error = measure(&network, &one, &[], &settings, &Progress::hidden());

@@ -1,15 +1,20 @@
 //! The report as one page that needs nothing else: no script, no font, no picture from elsewhere.
 
+mod seeds;
+
 use std::fmt::Write as _;
 
 use rift_models::artifact::{
-    Accuracy, CorruptionAverage, CorruptionComparison, CorruptionResult, Interval, PairedTest,
+    Accuracy, CorruptionAverage, CorruptionChange, CorruptionComparison, CorruptionResult,
+    Interval, PairedTest,
 };
 use rift_models::markup::escape;
 use serde_json::Value;
 
 use super::figure::{bars, curve};
-use super::{Comparison, RiftReport, SeedsReport};
+use super::{Comparison, Diverged, RiftReport};
+
+pub use seeds::page_of_seeds;
 
 /// The page of one seed.
 pub fn page(report: &RiftReport) -> String {
@@ -35,7 +40,7 @@ pub fn page(report: &RiftReport) -> String {
         points(report)
     );
     section(&mut body, "The way", &way);
-    if report.candidates.len() > 1 {
+    if report.candidates.len() + report.diverged.len() > 1 {
         section(&mut body, "Ways of fine-tuning that were tried", &candidates(report));
     }
     let modules = format!(
@@ -46,65 +51,6 @@ pub fn page(report: &RiftReport) -> String {
     section(&mut body, "Criticality, module by module", &modules);
     section(&mut body, "Settings", &settings(&report.settings));
     section(&mut body, "Where it comes from", &lineage(report));
-    wrap("RiFT", &body)
-}
-
-/// The page of several seeds.
-pub fn page_of_seeds(report: &SeedsReport) -> String {
-    let seeds: Vec<String> = report.seeds.iter().map(u64::to_string).collect();
-    let mut body = format!("<h1>RiFT with seeds {}</h1>", seeds.join(", "));
-    if let Some(first) = report.runs.first() {
-        let RiftReport { n, split, threat, .. } = first;
-        let _ = write!(
-            body,
-            "<p class=\"lead\">{n} {split} images, {}; the start is the same network.</p>",
-            escape(&threat.label())
-        );
-    }
-    let mut rows = String::from(
-        "<table><tr><th>seed</th><th>module</th><th class=\"n\">α</th><th class=\"n\">clean before</th>\
-         <th class=\"n\">after</th><th class=\"n\">robust before</th><th class=\"n\">after</th></tr>",
-    );
-    for run in &report.runs {
-        let [clean, robust] = run.result.points();
-        let Comparison { before, after, .. } = &run.result;
-        let _ = write!(
-            rows,
-            "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{:.2} %</td>\
-             <td class=\"n\">{:.2} %<small>{clean:+.2}</small></td><td class=\"n\">{:.2} %</td>\
-             <td class=\"n\">{:.2} %<small>{robust:+.2}</small></td></tr>",
-            run.seed,
-            escape(&run.tuned.join(", ")),
-            run.alpha,
-            before.clean.percent(),
-            after.clean.percent(),
-            before.robust.percent(),
-            after.robust.percent(),
-        );
-    }
-    let _ = write!(
-        rows,
-        "</table><table class=\"facts\"><tr><th>change, clean</th><td>{} points</td></tr>\
-         <tr><th>change, robust</th><td>{} points</td></tr>{}</table>\
-         <p>Mean ± standard deviation (lowest to highest) over the seeds.</p>",
-        report.clean_change,
-        report.robust_change,
-        report.corrupted_change.map_or_else(String::new, |change| format!(
-            "<tr><th>change, under corruptions</th><td>{change} points</td></tr>"
-        ))
-    );
-    section(&mut body, "Before and after", &rows);
-    for run in &report.runs {
-        let drawing = curve(&run.points, run.alpha, run.tolerance);
-        let content = format!("<p>Chosen: {}.</p>{drawing}", escape(&run.verdict));
-        section(&mut body, &format!("The way of seed {}", run.seed), &content);
-    }
-    if let Some(first) = report.runs.first() {
-        let title = format!("Criticality with seed {}", first.seed);
-        section(&mut body, &title, &bars(&first.modules, &first.tuned));
-        section(&mut body, "Settings", &settings(&first.settings));
-        section(&mut body, "Where it comes from", &lineage(first));
-    }
     wrap("RiFT", &body)
 }
 
@@ -123,14 +69,16 @@ fn section(body: &mut String, title: &str, content: &str) {
     let _ = writeln!(body, "<section><h2>{title}</h2>{content}</section>");
 }
 
-fn accuracy(accuracy: &Accuracy) -> String {
-    let Interval { lower, upper } = accuracy.interval;
-    format!(
-        "{:.2} %<small>{:.2} to {:.2}</small>",
-        accuracy.percent(),
-        lower * 100.0,
-        upper * 100.0
-    )
+/// A share in percent and its interval.
+fn share(fraction: f64, Interval { lower, upper }: &Interval) -> String {
+    let [fraction, lower, upper] = [fraction, *lower, *upper].map(|share| share * 100.0);
+    format!("{fraction:.2} %<small>{lower:.2} to {upper:.2}</small>")
+}
+
+/// A difference of shares in points and its interval.
+fn change(by: f64, Interval { lower, upper }: &Interval) -> String {
+    let [by, lower, upper] = [by, *lower, *upper].map(|share| share * 100.0);
+    format!("{by:+.2}<small>{lower:+.2} to {upper:+.2}</small>")
 }
 
 fn comparison(result: &Comparison) -> String {
@@ -138,17 +86,14 @@ fn comparison(result: &Comparison) -> String {
         "<table><tr><th>accuracy</th><th class=\"n\">before</th><th class=\"n\">after</th>\
          <th class=\"n\">change, points</th><th>paired test</th></tr>",
     );
-    let mut row = |name, [before, after]: [&Accuracy; 2], test: &PairedTest, change: &Interval| {
+    let mut row = |name, [before, after]: [&Accuracy; 2], test: &PairedTest, range: &Interval| {
         let _ = write!(
             text,
             "<tr><td>{name}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{:+.2}<small>{:+.2} to {:+.2}</small></td>\
-             <td>{}<small>{} gained, {} lost</small></td></tr>",
-            accuracy(before),
-            accuracy(after),
-            after.percent() - before.percent(),
-            change.lower * 100.0,
-            change.upper * 100.0,
+             <td class=\"n\">{}</td><td>{}<small>{} gained, {} lost</small></td></tr>",
+            share(before.fraction, &before.interval),
+            share(after.fraction, &after.interval),
+            change(after.fraction - before.fraction, range),
             escape(&test.p()),
             test.gained,
             test.lost
@@ -170,32 +115,28 @@ fn comparison(result: &Comparison) -> String {
 
 /// The averages over corruptions, as rows of the table of accuracies.
 fn averages(text: &mut String, found: &CorruptionComparison) {
-    let CorruptionComparison { before, after, changes } = found;
-    for ((before, after), change) in before.averages.iter().zip(&after.averages).zip(changes) {
-        let cell = |average: &CorruptionAverage| {
-            let Interval { lower, upper } = average.interval;
-            format!(
-                "{:.2} %<small>{:.2} to {:.2}</small>",
-                average.fraction * 100.0,
-                lower * 100.0,
-                upper * 100.0
-            )
-        };
+    for [name, before, after, change] in average_cells(found) {
         let _ = write!(
             text,
-            "<tr><td>{} corruptions<small>{}, {} images</small></td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td><td class=\"n\">{:+.2}<small>{:+.2} to {:+.2}</small></td>\
-             <td></td></tr>",
-            before.corruptions,
-            before.name,
-            found.before.n,
-            cell(before),
-            cell(after),
-            change.change * 100.0,
-            change.interval.lower * 100.0,
-            change.interval.upper * 100.0,
+            "<tr><td>{name}</td><td class=\"n\">{before}</td><td class=\"n\">{after}</td>\
+             <td class=\"n\">{change}</td><td></td></tr>"
         );
     }
+}
+
+/// What each average is over, before, after and its change.
+fn average_cells(found: &CorruptionComparison) -> Vec<[String; 4]> {
+    let CorruptionComparison { before, after, changes } = found;
+    let cells = |before: &CorruptionAverage, after: &CorruptionAverage, by: &CorruptionChange| {
+        [
+            format!("{}<small>{}, {} images</small>", before.over(), before.name, found.before.n),
+            share(before.fraction, &before.interval),
+            share(after.fraction, &after.interval),
+            change(by.change, &by.interval),
+        ]
+    };
+    let pairs = before.averages.iter().zip(&after.averages).zip(changes);
+    pairs.map(|((before, after), change)| cells(before, after, change)).collect()
 }
 
 /// Each corruption's accuracy, averaged over its severities.
@@ -274,6 +215,13 @@ fn candidates(report: &RiftReport) -> String {
             candidate.alpha,
             candidate.clean.percent(),
             candidate.robust.percent()
+        );
+    }
+    for Diverged { lr, epochs, epoch } in &report.diverged {
+        let _ = write!(
+            text,
+            "<tr><td class=\"n\">{lr}</td><td class=\"n\">{epochs}</td>\
+             <td colspan=\"4\">diverged in epoch {epoch}</td></tr>"
         );
     }
     text.push_str("</table>");
