@@ -1,7 +1,8 @@
 //! Square: random search by squares, which asks for logits alone.
 //!
 //! # References
-//! Andriushchenko et al. 2020, arXiv 1912.00049, with the parameters of AutoAttack. Every image has
+//! Andriushchenko et al. 2020, arXiv 1912.00049, with the parameters of AutoAttack; for fewer or more
+//! than its 5,000 queries the squares shrink in the same proportion, as in the paper. Every image has
 //! its own squares here, where the published program draws one for the whole batch, and a square
 //! may also lie at the far edge, where the published program never puts one.
 
@@ -17,8 +18,11 @@ pub const NAME: &str = "square";
 
 /// The share of the image that the first squares cover.
 const FIRST_SHARE: f64 = 0.8;
-/// After how many queries the share is halved, again and again.
+/// After how many queries of [`USUAL`] the share is halved, again and again.
 const HALVINGS: [usize; 9] = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000];
+
+/// AutoAttack's number of queries. With others the squares shrink as much sooner or later.
+const USUAL: usize = 5000;
 
 /// Square with its settings.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +78,8 @@ impl Square {
     /// The side of the square of query `query`.
     fn side(&self, query: usize) -> usize {
         let [_, h, w] = self.input;
-        let halvings = HALVINGS.iter().filter(|after| query > **after).count() as i32;
+        let halved = |after: &&usize| query * USUAL > **after * self.queries;
+        let halvings = HALVINGS.iter().filter(halved).count() as i32;
         let share = FIRST_SHARE / 2.0_f64.powi(halvings);
         let side = (share * (h * w) as f64).sqrt().round() as usize;
         match self.norm {
@@ -324,8 +329,11 @@ mod tests {
 
     #[test]
     fn squares_shrink_as_autoattacks() {
-        let square = square(Norm::Linf, 0.1);
+        let square = Square { queries: 5000, ..square(Norm::Linf, 0.1) };
         let sides = [0, 10, 11, 51, 201, 501, 1001, 2001, 4001].map(|query| square.side(query));
+        assert_eq!(sides, [29, 29, 20, 14, 10, 7, 5, 4, 3]);
+        let few = Square { queries: 500, ..square };
+        let sides = [0, 1, 2, 6, 21, 51, 101, 201, 401].map(|query| few.side(query));
         assert_eq!(sides, [29, 29, 20, 14, 10, 7, 5, 4, 3]);
         let l2 = Square { norm: Norm::L2, ..square };
         assert!((0..9000).all(|query| l2.side(query) % 2 == 1 && l2.side(query) >= 3));
