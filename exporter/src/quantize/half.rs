@@ -31,8 +31,8 @@ pub fn halve(
         halves.insert(node.input[1].clone(), tensor::store(&node.input[1], &half));
     }
     let mut proto = model.proto().clone();
+    constants_are_no_inputs(&mut proto);
     if let Some(graph) = &mut proto.graph {
-        constants_are_no_inputs(graph);
         for stored in &mut graph.initializer {
             if let Some(half) = halves.get(stored.name()) {
                 *stored = half.clone();

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::{Array1, Axis, IxDyn, aview0};
 use rift_models::artifact::ActivationFormat;
-use rift_models::onnx::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use rift_models::onnx::proto::{AttributeProto, ModelProto, NodeProto, TensorProto};
 use rift_models::onnx::{Attributes, GraphIndex, Model, Names, attribute, tensor};
 
 use super::QuantizeError;
@@ -53,8 +53,8 @@ pub fn rewrite(
     }
     let Writer { nodes, mut initializers, .. } = writer;
     let mut proto = model.proto().clone();
+    constants_are_no_inputs(&mut proto);
     if let Some(graph) = &mut proto.graph {
-        constants_are_no_inputs(graph);
         let replaced: BTreeSet<String> =
             initializers.iter().map(|made| made.name().to_owned()).collect();
         let read: BTreeSet<&str> =
@@ -71,8 +71,11 @@ pub fn rewrite(
     Ok(written)
 }
 
-/// Files up to IR version 3 list their constants among the inputs too, with types that no longer hold.
-pub(super) fn constants_are_no_inputs(graph: &mut GraphProto) {
+/// Files up to IR version 3 have to list their constants among the inputs too, with types that no longer
+/// hold.
+pub(super) fn constants_are_no_inputs(proto: &mut ModelProto) {
+    proto.ir_version = Some(proto.ir_version().max(4));
+    let Some(graph) = &mut proto.graph else { return };
     let constants: BTreeSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     graph.input.retain(|input| !constants.contains(input.name()));
 }

@@ -252,6 +252,7 @@ fn aged(run: &Run, age: impl FnOnce(&mut ModelProto)) {
 fn models_of_other_programs_become_integers() {
     let run = with_data();
     aged(&run, |proto| {
+        proto.ir_version = Some(3);
         let graph = proto.graph.as_mut().unwrap();
         // A bias as a matrix of one row, and constants among the inputs.
         let bias = graph.initializer.iter_mut().find(|t| t.name() == "linear.bias").unwrap();
@@ -269,6 +270,7 @@ fn models_of_other_programs_become_integers() {
         assert_eq!(done.code, 0, "{done:?}");
         let model = Model::read(&run.path("small/model.onnx")).unwrap();
         assert_eq!(model.graph().input.len(), 1);
+        assert!(model.proto().ir_version() >= 4);
     }
     aged(&run, |proto| proto.opset_import[0].version = Some(11));
     quantize(&run, &[]).fails(2, &["operator set 11", "expected 13"]);
