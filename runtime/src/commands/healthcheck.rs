@@ -53,7 +53,10 @@ fn ask(args: &HealthcheckArgs) -> std::io::Result<String> {
     stream.set_read_timeout(Some(args.timeout))?;
     stream.set_write_timeout(Some(args.timeout))?;
     let host = &args.address;
-    write!(stream, "GET /v2/health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let question =
+        format!("GET /v2/health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    // Who refuses the question answers before it ends, and hangs up: what it said decides.
+    let written = stream.write_all(question.as_bytes());
     let mut answer = Vec::new();
     // An answer is small; what is larger is none of this server's.
     let read = stream.take(1 << 16).read_to_end(&mut answer);
@@ -61,6 +64,6 @@ fn ask(args: &HealthcheckArgs) -> std::io::Result<String> {
         let what = "expected HTTP, found TLS, which `healthcheck` does not speak (`curl` does)";
         return Err(std::io::Error::other(what));
     }
-    read?;
+    written.and(read)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
