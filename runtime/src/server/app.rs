@@ -26,6 +26,8 @@ pub struct App {
     pub limits: Limits,
     /// The KiB that bodies may take.
     pub(super) room: Arc<Semaphore>,
+    /// Who loads a model now: one at a time, so that the threads where pictures are decoded are left.
+    pub(super) loading: Arc<Semaphore>,
     /// Attacks on demand.
     pub(super) demo: Demo,
     repository: Option<Mutex<Repository>>,
@@ -43,6 +45,7 @@ impl App {
             demo: Demo::new(limits.attacks),
             limits,
             room,
+            loading: Arc::new(Semaphore::new(1)),
             is_open: AtomicBool::new(repository.is_none()),
             repository: repository.map(Mutex::new),
             is_ending: watch::Sender::new(false),
@@ -190,5 +193,43 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
             found.map(|(_, value)| value.to_owned())
         };
         Ok(Self { model: of("model").unwrap_or_default(), version: of("version") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use tokio::task::{spawn_blocking, yield_now};
+
+    use super::*;
+    use crate::server::kserve::repository::opened;
+    use crate::server::{Serving, Watching};
+    use crate::session::Opening;
+
+    #[test]
+    fn loads_that_take_long_leave_a_thread_for_pictures() {
+        let watching = Watching::default();
+        let serving = Serving { threads: 1, batch: 2, together: 1, queue: 4, watching };
+        let registry = Registry::new(serving, Opening::default());
+        let app = App::new(registry, Some(Repository::new(Path::new("."))), Limits::default());
+        // As many threads as a server of one thread has.
+        let mut building = tokio::runtime::Builder::new_current_thread();
+        let runtime = building.max_blocking_threads(2).enable_time().build().unwrap();
+        let long = app.repository.as_ref().unwrap().lock().unwrap();
+        runtime.block_on(async {
+            let loads: Vec<_> =
+                (0..3).map(|_| tokio::spawn(opened(Arc::clone(&app), "m".to_owned()))).collect();
+            yield_now().await;
+            let picture = spawn_blocking(|| ());
+            tokio::time::timeout(Duration::from_secs(10), picture).await.unwrap().unwrap();
+            assert!(loads.iter().all(|load| !load.is_finished()));
+            drop(long);
+            for load in loads {
+                assert!(load.await.unwrap().is_err(), "there is no model `m`");
+            }
+        });
+        app.registry.close();
     }
 }

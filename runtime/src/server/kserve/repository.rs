@@ -110,7 +110,15 @@ pub(super) async fn unload(
 
 /// Opens a model anew, until it is served.
 pub(in crate::server) async fn opened(app: Arc<App>, model: String) -> Result<(), ServeError> {
-    blocking(move || app.load(&model)).await
+    let loading = Arc::clone(&app.loading);
+    let turn = loading.acquire_owned().await.map_err(|_| ServeError::Internal)?;
+    blocking(move || {
+        let done = app.load(&model);
+        // Who asked may have gone: the turn ends with the work.
+        drop(turn);
+        done
+    })
+    .await
 }
 
 /// Serves a model no more.
