@@ -2,6 +2,7 @@
 //!
 //! A [`Model`] that exists has been checked: its graph is there, every stored tensor has exactly the
 //! bytes that its shape asks for, nothing lies outside the file and nothing hides in a subgraph.
+//! [`with_external_data`] brings inside what lies beside a file.
 //! [`GraphIndex`] answers who makes and who reads a value, [`Attributes`] reads a node's settings,
 //! [`tensor`] moves numbers to and from `ndarray`, and [`GraphBuilder`] writes.
 //!
@@ -23,6 +24,7 @@
 pub mod attribute;
 mod check;
 mod edit;
+mod external;
 mod graph;
 mod model;
 mod names;
@@ -41,6 +43,7 @@ mod wire;
 
 pub use attribute::{AttributeError, Attributes};
 pub use edit::GraphBuilder;
+pub use external::with_external_data;
 pub use graph::{GraphError, GraphIndex, is_default_domain};
 pub use model::{MAX_BYTES, Model, OnnxError, decode};
 pub use names::Names;

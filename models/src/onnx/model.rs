@@ -87,8 +87,9 @@ pub enum OnnxError {
 
 /// An ONNX model whose parts are there and whose stored tensors fit their shapes.
 ///
-/// Refused are external data, functions, subgraphs and sparse tensors: a classifier needs none, and
-/// each is a way to hide something from whoever looks at the file.
+/// Refused are external data (what [`with_external_data`](super::with_external_data) has not brought
+/// in), functions, subgraphs and sparse tensors: a classifier needs none, and each is a way to hide
+/// something from whoever looks at the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     proto: ModelProto,

@@ -129,14 +129,9 @@ pub fn check(tensor: &TensorProto) -> Result<(), TensorError> {
     if tensor.segment.is_some() {
         return Err(wrong(tensor, "is a segment, expected a whole tensor".into()));
     }
-    let count = count(tensor)?;
     let found = match &tensor.raw_data {
         Some(raw) => {
-            let Some(bits) = raw_bits(tensor) else {
-                return Err(wrong(tensor, format!("is of type `{}`", type_name(tensor))));
-            };
-            let bytes = count.checked_mul(bits).map(|b| b.div_ceil(8));
-            let bytes = bytes.ok_or_else(|| too_large(tensor))?;
+            let bytes = raw_len(tensor)?;
             if raw.len() == bytes {
                 return Ok(());
             }
@@ -146,6 +141,7 @@ pub fn check(tensor: &TensorProto) -> Result<(), TensorError> {
         }
         None => typed_len(tensor),
     };
+    let count = count(tensor)?;
     let Some((found, per_entry)) = found else {
         return Err(wrong(tensor, format!("is of type `{}`", type_name(tensor))));
     };
@@ -153,6 +149,14 @@ pub fn check(tensor: &TensorProto) -> Result<(), TensorError> {
         return Ok(());
     }
     Err(wrong(tensor, format!("of shape {:?} has {found} numbers, expected {count}", tensor.dims)))
+}
+
+/// The bytes of a tensor's numbers in `raw_data`.
+pub(super) fn raw_len(tensor: &TensorProto) -> Result<usize, TensorError> {
+    let count = count(tensor)?;
+    let bits = raw_bits(tensor)
+        .ok_or_else(|| wrong(tensor, format!("is of type `{}`", type_name(tensor))))?;
+    count.checked_mul(bits).map(|b| b.div_ceil(8)).ok_or_else(|| too_large(tensor))
 }
 
 fn too_large(tensor: &TensorProto) -> TensorError {

@@ -67,6 +67,24 @@ fn numbers(mut bytes: &[u8], message: Message) -> usize {
     sum
 }
 
+/// Whether a tensor of an encoded model says where else its numbers lie (`external_data`).
+pub(super) fn has_external_data(bytes: &[u8]) -> bool {
+    has_external(bytes, Message::Model)
+}
+
+fn has_external(mut bytes: &[u8], message: Message) -> bool {
+    while let Some((field, content)) = next_field(&mut bytes) {
+        let Some(content) = content else { continue };
+        let inner = message.inside(field);
+        if matches!((message, field), (Message::Tensor, 13))
+            || inner.is_some_and(|inner| has_external(content, inner))
+        {
+            return true;
+        }
+    }
+    false
+}
+
 /// The first field of an encoded model that this version of the format does not have, as
 /// `field 77 of a node`.
 ///

@@ -75,35 +75,7 @@ impl<'a> Path<'a> {
         trace: &'a Trace,
         interface: &'a Interface,
     ) -> Result<Self, AutodiffError> {
-        let is_float = |value: &str| trace.get(value).is_some_and(|t| t.element == DataType::Float);
-        let wanted = index.ancestors(&interface.logits.value);
-        let mut active: HashSet<&str> = HashSet::from([interface.input.as_str()]);
-        let mut on_path = Vec::new();
-        let mut cut = HashSet::new();
-        for (position, node) in index.nodes().iter().enumerate() {
-            let reads = node.input.iter().any(|v| active.contains(v.as_str()));
-            let made = node.output.iter().map(String::as_str).filter(|v| wanted.contains(v));
-            let made: Vec<&str> = made.collect();
-            if !reads || made.is_empty() {
-                continue;
-            }
-            let element = |v: &str| trace.get(v).map(|t| t.element);
-            let sources = node.input.iter().filter(|v| active.contains(v.as_str()));
-            let sources: Vec<DataType> = sources.filter_map(|v| element(v)).collect();
-            let passes = |v: &&str| is_float(v) || quantized::makes(node, &sources, element(v));
-            let is_step = PIECEWISE_CONSTANT.contains(&node.op_type());
-            let mut flows: Vec<&str> = made.into_iter().filter(passes).collect();
-            if node.op_type() == "Sign" {
-                flows.clear();
-            }
-            if flows.is_empty() && !is_step {
-                cut.insert(position);
-            }
-            if !flows.is_empty() || !is_step {
-                active.extend(flows);
-                on_path.push(position);
-            }
-        }
+        let Walk { active, on_path, cut } = Walk::through(index, trace, interface);
         let mut path = Self { active, nodes: Vec::new() };
         let mut operators = Vec::new();
         for position in on_path {
@@ -157,5 +129,59 @@ impl<'a> Path<'a> {
             Ok(rule)
         };
         judge().map_err(|refusal| view.unsupported(refusal))
+    }
+}
+
+/// What lies between the image and the logits, before any rule is asked.
+struct Walk<'a> {
+    /// The values through which a gradient flows.
+    active: HashSet<&'a str>,
+    /// The nodes that it should flow through.
+    on_path: Vec<usize>,
+    /// Those of them in which it is lost.
+    cut: HashSet<usize>,
+}
+
+impl<'a> Walk<'a> {
+    fn through(index: &'a GraphIndex<'a>, trace: &Trace, interface: &'a Interface) -> Self {
+        let is_float = |value: &str| trace.get(value).is_some_and(|t| t.element == DataType::Float);
+        let element = |value: &str| trace.get(value).map(|t| t.element);
+        let wanted = index.ancestors(&interface.logits.value);
+        let mut active: HashSet<&str> = HashSet::from([interface.input.as_str()]);
+        // What depends on the image where the gradient has been lost: whoever removes that obstacle
+        // wants to know of those behind it.
+        let mut lost: HashSet<&str> = HashSet::new();
+        let (mut on_path, mut cut) = (Vec::new(), HashSet::new());
+        for (position, node) in index.nodes().iter().enumerate() {
+            let made = node.output.iter().map(String::as_str).filter(|v| wanted.contains(v));
+            let made: Vec<&str> = made.collect();
+            let reads = |set: &HashSet<&str>| node.input.iter().any(|v| set.contains(v.as_str()));
+            let is_active = reads(&active);
+            if !(is_active || reads(&lost)) || made.is_empty() {
+                continue;
+            }
+            let is_source = |v: &&String| active.contains(v.as_str()) || lost.contains(v.as_str());
+            let sources: Vec<DataType> =
+                node.input.iter().filter(is_source).filter_map(|v| element(v)).collect();
+            let passes = |v: &&str| is_float(v) || quantized::makes(node, &sources, element(v));
+            let mut flows: Vec<&str> = made.iter().copied().filter(passes).collect();
+            if node.op_type() == "Sign" {
+                flows.clear();
+            }
+            if flows.is_empty() && PIECEWISE_CONSTANT.contains(&node.op_type()) {
+                continue;
+            }
+            on_path.push(position);
+            if is_active && !flows.is_empty() {
+                active.extend(flows);
+                continue;
+            }
+            // Whole numbers of which the gradient was lost before make no obstacle of their own.
+            if flows.is_empty() && (is_active || sources.contains(&DataType::Float)) {
+                cut.insert(position);
+            }
+            lost.extend(made);
+        }
+        Self { active, on_path, cut }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rift_models::artifact::{Bundle, BundleError, Digest, archive};
-use rift_models::onnx::MAX_BYTES;
+use rift_models::onnx::{MAX_BYTES, with_external_data};
 
 use super::SessionError;
 
@@ -20,7 +20,7 @@ pub struct ModelFile {
 
 impl ModelFile {
     /// Reads a bundle, a folder or a `.tar.zst` archive, whose files are held against its card, or a
-    /// bare `.onnx` file.
+    /// bare `.onnx` file, with the numbers that it keeps in a file beside it.
     ///
     /// # Errors
     /// If there is no model or it is not what its card says.
@@ -38,6 +38,9 @@ impl ModelFile {
                 return Err(BundleError::Changed { path, expected, found }.into());
             }
         }
+        // A card vouches for nothing that lies beside its model.
+        let bytes = if bundle.is_some() { Ok(bytes) } else { with_external_data(bytes, &file) };
+        let bytes = bytes.map_err(|source| SessionError::Onnx { path: name(), source })?;
         Ok(Self { path: path.to_owned(), bytes, bundle })
     }
 
@@ -56,7 +59,7 @@ impl ModelFile {
         self.bundle.as_ref()
     }
 
-    /// The ONNX file's content.
+    /// The ONNX file's content, with what lay beside it.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -69,6 +69,14 @@ fn classes(
     match shape[..] {
         // Fully convolutional networks leave a position: N×K×1×1.
         [n, k] | [n, k, 1, 1] if n == batch as i64 && k > 1 => Ok(k as usize),
+        [n, 1] | [n, 1, 1, 1] if n == batch as i64 => {
+            let found = format!(
+                "found output `{output}` of one number an image, expected at least two classes (a \
+                 logit z of two classes is [-z, z] by `Neg` and `Concat` along axis 1, a \
+                 probability p [1 - p, p])"
+            );
+            Err(SessionError::NotClassifier { path: path.to_owned(), found })
+        }
         _ => {
             let found = format!("found output `{output}` of shape {shape:?} for {batch} images");
             Err(SessionError::NotClassifier { path: path.to_owned(), found })

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use ndarray::{Array2, Array4, Axis, concatenate};
+use prost::Message;
 use rift_models::onnx::Model;
+use rift_models::onnx::proto::StringStringEntryProto;
 
 use super::{Classifier, Pool, Precaution, SessionError, SessionOptions, spread};
 use crate::small_models::{
@@ -39,6 +41,32 @@ fn knows_a_bare_classifier() {
     assert_eq!(classifier.class_name(2), "frog");
     assert_eq!(classifier.precautions(), [Precaution::NoBundle]);
     assert_eq!(classifier.fixed_batch(), None);
+}
+
+#[test]
+fn what_lies_beside_a_model_is_part_of_it() {
+    let mut proto = conv_net(None).into_proto();
+    let weight = &mut proto.graph.as_mut().unwrap().initializer[0];
+    let raw = weight.raw_data.take().unwrap();
+    let (key, value) = (Some("location".to_owned()), Some("model.onnx.data".to_owned()));
+    weight.external_data = vec![StringStringEntryProto { key, value }];
+    weight.data_location = Some(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, proto.encode_to_vec()).unwrap();
+    let data = path.with_file_name("model.onnx.data");
+    std::fs::write(&data, &raw).unwrap();
+    let split = Classifier::open(&path).unwrap();
+    let (_folder, whole) = written(&conv_net(None));
+    let whole = Classifier::open(&whole).unwrap();
+    assert_eq!((split.model(), split.digest()), (whole.model(), whole.digest()));
+    let pixels = images(3);
+    assert_eq!(logits(&split, &pixels, 1, 2), logits(&whole, &pixels, 1, 2));
+    std::fs::write(&data, vec![0; raw.len()]).unwrap();
+    assert_ne!(Classifier::open(&path).unwrap().digest(), whole.digest());
+    std::fs::write(&data, &raw[1..]).unwrap();
+    let error = Classifier::open(&path).unwrap_err();
+    assert!(matches!(error, SessionError::Onnx { .. }), "{error}");
 }
 
 #[test]

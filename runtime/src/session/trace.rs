@@ -2,7 +2,8 @@
 //!
 //! ONNX Runtime knows every operator's shapes better than a second implementation would, so the
 //! model is run with all its values as outputs: once with a batch of two and once with three. What
-//! follows the batch is then known, and so is every small whole number that does not.
+//! follows the batch is then known, and so is every small number that follows neither it nor what
+//! the images show.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -141,12 +142,10 @@ impl Trace {
             None => (run(2)?, Some(run(3)?)),
         };
         let mut trace = compare(first, second.as_ref());
-        if second.is_none() {
-            // One run cannot tell what depends on the image.
-            let shown = shown(&index, &input);
-            trace.integers.retain(|name, _| !shown.contains(name.as_str()));
-            trace.floats.retain(|name, _| !shown.contains(name.as_str()));
-        }
+        // No two runs tell what depends on the image: it may be the same for both.
+        let shown = shown(&index, &input);
+        trace.integers.retain(|name, _| !shown.contains(name.as_str()));
+        trace.floats.retain(|name, _| !shown.contains(name.as_str()));
         for node_input in index.nodes().iter().flat_map(|n| &n.input) {
             if let Some(constant) = index.constant(node_input) {
                 let shape = tensor::shape(constant).map_err(GraphError::from)?;
@@ -164,12 +163,12 @@ impl Trace {
         self.values.get(value)
     }
 
-    /// The whole numbers in `value`, if they are few and the same in every run.
+    /// The whole numbers in `value`, if they are few and the same whatever the images are.
     pub fn integers(&self, value: &str) -> Option<&[i64]> {
         self.integers.get(value).map(Vec::as_slice)
     }
 
-    /// The numbers in `value`, if they are few and the same in every run.
+    /// The numbers in `value`, if they are few and the same whatever the images are.
     pub fn floats(&self, value: &str) -> Option<&[f32]> {
         self.floats.get(value).map(Vec::as_slice)
     }

@@ -70,8 +70,13 @@ fn lift_node(rewrite: &mut Rewrite<'_>, mut node: NodeProto, opset: i64) -> Resu
             if take(&mut node, "spatial").is_some_and(|a| a.i() == 0) {
                 return Err(no_counterpart(&node, "attribute `spatial` 0"));
             }
-            // They were for training only; some exporters name them nevertheless.
-            node.output.truncate(1);
+            if node.output.iter().skip(1).any(|output| !output.is_empty()) {
+                // Who names what is only known in training trains: ONNX Runtime too.
+                node.attribute.push(attribute::int("training_mode", 1));
+                node.output.truncate(3);
+            } else {
+                node.output.truncate(1);
+            }
         }
         "Upsample" if opset < 10 => upsample(rewrite, &mut node, opset)?,
         "Resize" if opset < 11 => resize(rewrite, &mut node),

@@ -6,6 +6,7 @@
 //! the quantised operators written out. The values keep their names.
 
 mod form;
+mod groups;
 mod lift;
 mod quantized;
 mod rewrite;
@@ -23,6 +24,9 @@ pub const PLAIN_OPSET: i64 = 17;
 
 /// `model` in `float` and in operator set 17 or, where it is newer, its own.
 ///
+/// Written out are the quantised operators that say the type of their result, and the group
+/// normalisation that its own operator set already deprecates.
+///
 /// An image input of bytes becomes one of `float` with the same values, 0 to 255.
 ///
 /// # Errors
@@ -35,18 +39,22 @@ pub fn plain(model: &Model) -> Result<Cow<'_, Model>, OnnxError> {
     }
     let is_quantized = quantized::is_needed(model);
     let is_narrow = widen::is_needed(model);
-    if opset >= PLAIN_OPSET && !is_quantized && !is_narrow {
+    let is_grouped = groups::is_needed(model);
+    if opset >= PLAIN_OPSET && !is_quantized && !is_narrow && !is_grouped {
         return Ok(Cow::Borrowed(model));
     }
     let mut proto = model.proto().clone();
-    if is_quantized {
-        quantized::write_out(&mut proto)?;
-    }
     if is_narrow {
         widen::widen(&mut proto)?;
     }
     if opset < PLAIN_OPSET {
         lift::lift(&mut proto, opset)?;
+    }
+    if is_quantized {
+        quantized::write_out(&mut proto)?;
+    }
+    if is_grouped {
+        groups::write_out(&mut proto)?;
     }
     Model::from_proto(proto).map(Cow::Owned)
 }

@@ -137,6 +137,50 @@ fn images_of_bytes_stay_bytes_for_what_needs_them() {
 }
 
 #[test]
+fn a_normalisation_that_was_born_deprecated_is_written_out() {
+    let grouped = |opset| {
+        let new = model(opset, |b, x| {
+            let row = b.floats("row", &[1.0, 2.0]);
+            let groups = vec![attribute::int("num_groups", 2), attribute::float("epsilon", 0.1)];
+            b.named_node("y", "GroupNormalization", &[x, &row, &row], groups)
+        });
+        let plain = plain(&new).unwrap().into_owned();
+        assert_eq!(plain.opset(), opset);
+        operators(&plain).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for opset in [18, 20] {
+        assert_eq!(grouped(opset), ["Reshape", "InstanceNormalization", "Shape", "Reshape"]);
+    }
+    assert_eq!(grouped(21), ["GroupNormalization"]);
+}
+
+#[test]
+fn quantised_operators_that_do_not_say_their_result_stay() {
+    let written = |slots: &[Option<f32>], settings: Vec<_>| {
+        let quantised = model(17, |b, x| {
+            let mut inputs = vec![x.to_owned()];
+            for slot in slots {
+                inputs.push(slot.map(|value| b.scalar("how", value)).unwrap_or_default());
+            }
+            let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+            b.node("QLinearSigmoid", &inputs, settings)
+        });
+        let mut proto = quantised.into_proto();
+        proto.graph.as_mut().unwrap().node[0].domain = Some("com.microsoft".to_owned());
+        let quantised = Model::from_proto(proto).unwrap();
+        let plain = plain(&quantised).unwrap().into_owned();
+        assert!(plain == quantised || plain.graph().node.iter().all(|n| n.domain().is_empty()));
+        operators(&plain).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (there, none) = (Some(1.0), None);
+    let all = [there; 4];
+    assert_eq!(written(&all, vec![]), ["DequantizeLinear", "Sigmoid", "QuantizeLinear"]);
+    assert_eq!(written(&[there, none, there], vec![]), ["QLinearSigmoid"]);
+    let last = vec![attribute::int("channels_last", 1)];
+    assert_eq!(written(&all, last), ["QLinearSigmoid"]);
+}
+
+#[test]
 fn what_has_no_counterpart_is_named() {
     let old = model(8, |b, x| {
         let row = b.floats("row", &[1.0, 1.0]);

@@ -25,6 +25,23 @@ enum Nearest {
     Ceil,
 }
 
+/// What lies no further from the middle between two numbers counts as there, in ONNX Runtime 1.31.
+const MIDDLE: f32 = 1e-6;
+
+impl Nearest {
+    /// The place of the number that is taken for what lies at `source`.
+    fn place(self, source: f32) -> f32 {
+        let is_between = (source - source.floor() - 0.5).abs() < MIDDLE;
+        match self {
+            Self::Floor => source.floor(),
+            Self::Ceil => source.ceil(),
+            Self::PreferFloor if is_between => source.floor(),
+            Self::PreferCeil if is_between => source.ceil(),
+            Self::PreferFloor | Self::PreferCeil => source.round(),
+        }
+    }
+}
+
 /// How results are made of numbers: each of the nearest, or of two by their distance.
 #[derive(Clone, Copy)]
 enum Mode {
@@ -87,8 +104,9 @@ impl Resampling {
         match self.coordinates {
             Coordinates::HalfPixelSymmetric => {
                 let adjustment = to as f32 / (scale * from as f32);
-                let centre = from as f32 / 2.0;
-                centre * (1.0 - adjustment) + (x + 0.5) / scale - 0.5
+                let offset = from as f32 / 2.0 * (1.0 - adjustment);
+                // The sum, and only it, in `f64`.
+                (f64::from(offset) + (f64::from(x) + 0.5) / f64::from(scale) - 0.5) as f32
             }
             Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if to <= 1 => 0.0,
             Coordinates::HalfPixel | Coordinates::PytorchHalfPixel => (x + 0.5) / scale - 0.5,
@@ -105,13 +123,8 @@ impl Resampling {
             let source = self.source(at, from, to, scale);
             match self.mode {
                 Mode::Nearest(nearest) => {
-                    let place = match nearest {
-                        Nearest::PreferFloor => (source - 0.5).ceil(),
-                        Nearest::PreferCeil => (source + 0.5).floor(),
-                        Nearest::Floor => source.floor(),
-                        Nearest::Ceil => source.ceil(),
-                    };
-                    matrix[[at, place.clamp(0.0, last) as usize]] = 1.0;
+                    let place = nearest.place(source).clamp(0.0, last);
+                    matrix[[at, place as usize]] = 1.0;
                 }
                 Mode::Linear => {
                     let source = source.clamp(0.0, last);
@@ -132,6 +145,10 @@ fn changes(view: &View<'_>) -> Result<Vec<(usize, Array2<f32>)>, Refusal> {
     let resampling = Resampling::of(view)?;
     let input = view.input(0)?;
     let (from, to) = (view.shape(input)?, view.shape(view.output()?)?);
+    if from == to {
+        // ONNX Runtime copies what keeps its size, whatever the scales are.
+        return Ok(Vec::new());
+    }
     let axes: Vec<usize> = match view.attributes().ints("axes")? {
         Some(axes) => {
             axes.iter().map(|axis| View::axis(*axis, from.len())).collect::<Result<_, _>>()?
@@ -198,10 +215,12 @@ fn contract(
 
 #[cfg(test)]
 mod tests {
+    use ndarray::{ArrayD, ArrayView1, IxDyn};
     use rift_models::onnx::proto::AttributeProto;
+    use rift_models::onnx::{DataType, Dim};
 
     use super::*;
-    use crate::autodiff::testing::Case;
+    use crate::autodiff::testing::{Case, environment, run};
 
     fn settings(texts: &[(&str, &str)]) -> Vec<AttributeProto> {
         texts.iter().map(|(name, text)| attribute::string(name, text)).collect()
@@ -259,6 +278,74 @@ mod tests {
             ]);
             b.node("Resize", &[x, "", &scales], how)
         });
+    }
+
+    #[test]
+    fn what_keeps_its_size_is_copied() {
+        for (mode, coordinates) in [("linear", "half_pixel"), ("nearest", "asymmetric")] {
+            Case::new(&[2, 7, 7]).check(mode, |b, x| {
+                let scales = b.floats("scales", &[1.0, 1.0, 1.1, 1.1]);
+                let how =
+                    settings(&[("mode", mode), ("coordinate_transformation_mode", coordinates)]);
+                b.node("Resize", &[x, "", &scales], how)
+            });
+        }
+    }
+
+    /// The places that ONNX Runtime takes of a row of `from` numbers.
+    fn places(resampling: &[(&str, &str)], from: usize, scale: f32) -> Option<Vec<usize>> {
+        let environment = environment()?;
+        let mut builder = GraphBuilder::new("places", 19);
+        let dims = [1, 1, 1, from].map(Dim::Fixed);
+        let x = builder.input("x", DataType::Float, &dims).unwrap();
+        let scales = builder.floats("scales", &[1.0, 1.0, 1.0, scale]);
+        let y = builder.node("Resize", &[&x, "", &scales], settings(resampling));
+        let dims = [Dim::Fixed(1), Dim::Fixed(1), Dim::Fixed(1), Dim::Free(None)];
+        builder.output(&y, DataType::Float, &dims);
+        let row = ArrayD::from_shape_fn(IxDyn(&[1, 1, 1, from]), |at| at[3] as f32);
+        let found = run(&builder.finish().unwrap(), environment, &[("x", &row)], &[]);
+        found.values().next().map(|row| row.iter().map(|place| *place as usize).collect())
+    }
+
+    #[test]
+    fn the_nearest_is_that_of_onnx_runtime_also_in_the_middle() {
+        let ways = [
+            (Nearest::PreferFloor, "round_prefer_floor"),
+            (Nearest::PreferCeil, "round_prefer_ceil"),
+            (Nearest::Floor, "floor"),
+            (Nearest::Ceil, "ceil"),
+        ];
+        let coordinates = [
+            (Coordinates::HalfPixel, "half_pixel"),
+            (Coordinates::HalfPixelSymmetric, "half_pixel_symmetric"),
+            (Coordinates::PytorchHalfPixel, "pytorch_half_pixel"),
+            (Coordinates::AlignCorners, "align_corners"),
+            (Coordinates::Asymmetric, "asymmetric"),
+        ];
+        // Exact middles, and what rounding leaves beside them.
+        let rows = [
+            (5, 0.6),
+            (6, 1.0 / 3.0),
+            (5, 2.0 / 3.0),
+            (7, 2.0 / 7.0),
+            (16, 1.3),
+            (20, 0.3),
+            (4, 2.5),
+        ];
+        for (nearest, way) in ways {
+            for (coordinates, name) in coordinates {
+                for (from, scale) in rows {
+                    let resampling = Resampling { mode: Mode::Nearest(nearest), coordinates };
+                    let how = [("nearest_mode", way), ("coordinate_transformation_mode", name)];
+                    let Some(expected) = places(&how, from, scale) else { return };
+                    let matrix = resampling.matrix(from, expected.len(), scale);
+                    let taken =
+                        |row: ArrayView1<'_, f32>| row.iter().position(|share| *share > 0.0);
+                    let found: Vec<_> = matrix.rows().into_iter().filter_map(taken).collect();
+                    assert_eq!(found, expected, "{way} {name} {from} {scale}");
+                }
+            }
+        }
     }
 
     #[test]

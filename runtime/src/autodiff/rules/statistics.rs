@@ -143,12 +143,10 @@ fn group_count(view: &View<'_>) -> Result<(usize, usize), Refusal> {
 
 fn check_groups(view: &View<'_>) -> Result<(), Refusal> {
     epsilon(view)?;
-    view.fixed(view.input(1)?, 0)?;
     group_count(view).map(|_| ())
 }
 
-/// Over the positions of some channels (Wu & He 2018). Version 18 has a scale a group, version 21 a
-/// scale a channel.
+/// Over the positions of some channels, with a scale a channel (Wu & He 2018).
 fn groups(
     view: &View<'_>,
     gradient: &str,
@@ -158,9 +156,8 @@ fn groups(
     let input = view.input(0)?;
     let positions: usize = view.spatial(input)?.iter().product();
     let (in_group, groups) = (channels / groups, groups as i64);
-    let scales = view.fixed(view.input(1)?, 0)?;
     let shape = [-1, groups, in_group as i64, positions as i64];
-    let scale_shape = [groups, if scales == channels { in_group as i64 } else { 1 }, 1];
+    let scale_shape = [groups, in_group as i64, 1];
     let count = in_group * positions;
     let how = Statistics { axes: &[2, 3], count, epsilon: epsilon(view)?, centred: true };
     let mut f = Formula::new(builder);

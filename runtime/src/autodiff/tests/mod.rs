@@ -1,6 +1,7 @@
 //! Whole networks, both graphs.
 
 mod bytes;
+mod contributed;
 mod endings;
 mod heads;
 mod interfaces;

@@ -41,6 +41,55 @@ fn all_unsupported_operators_are_named_at_once() {
 }
 
 #[test]
+fn what_stands_behind_an_obstacle_is_named_too() {
+    let Some(environment) = environment() else { return };
+    let mut builder = GraphBuilder::new("serial", 17);
+    let x = builder.input("x", DataType::Float, &[Dim::free("N"), Dim::Fixed(3)]).unwrap();
+    let to = |element: DataType| vec![attribute::int("to", element as i64)];
+    let y = builder.named_node("first", "Cast", &[&x], to(DataType::Int32));
+    let two = builder.array("two", &ndarray::arr0(2i32));
+    let y = builder.node("Mul", &[&y, &two], vec![]);
+    let y = builder.node("Cast", &[&y], to(DataType::Float));
+    let y = builder.named_node("second", "Atan", &[&y], vec![]);
+    let y = builder.node("Relu", &[&y], vec![]);
+    // A step passes no gradient on either side of an obstacle.
+    let sign = builder.node("Sign", &[&y], vec![]);
+    let y = builder.named_node("third", "Cast", &[&y], to(DataType::Int64));
+    let y = builder.node("Cast", &[&y], to(DataType::Float));
+    let y = builder.node("Mul", &[&y, &sign], vec![]);
+    builder.output(&y, DataType::Float, &[Dim::free("N"), Dim::Fixed(3)]);
+    let model = builder.finish().unwrap();
+    let trace = Trace::measure(environment, &model).unwrap();
+    let error = support(&model, &trace).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "3 operators between image and logits without a gradient: `first` (Cast): its result has \
+         no gradient; `second` (Atan): no rule; `third` (Cast): its result has no gradient"
+    );
+}
+
+#[test]
+fn what_is_only_known_in_training_is_training() {
+    let Some(environment) = environment() else { return };
+    for (opset, extra) in [(7, 4), (9, 4), (13, 4), (9, 0)] {
+        let mut builder = GraphBuilder::new("trains", opset);
+        let dims = [Dim::free("N"), Dim::Fixed(3)];
+        let x = builder.input("x", DataType::Float, &dims).unwrap();
+        let row = builder.floats("row", &[1.0, 1.0, 1.0]);
+        let inputs = [&x, &row, &row, &row, &row].map(String::as_str);
+        let made = builder.node_with_outputs("BatchNormalization", &inputs, vec![], extra + 1);
+        builder.output(&made[0], DataType::Float, &dims);
+        let model = builder.finish().unwrap();
+        let trace = Trace::measure(environment, &model).unwrap();
+        let found = support(&model, &trace).map_err(|error| error.to_string());
+        match extra {
+            0 => assert_eq!(found, Ok(())),
+            _ => assert!(found.unwrap_err().ends_with("it is in training mode"), "{opset}"),
+        }
+    }
+}
+
+#[test]
 fn what_rounds_has_no_gradient_and_says_so() {
     let Some(environment) = environment() else { return };
     let mut builder = GraphBuilder::new("rounds", 17);

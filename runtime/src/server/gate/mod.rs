@@ -171,6 +171,7 @@ fn probe_of(classifier: &Classifier) -> Result<Dataset, String> {
         pixels: Pixels::Floats(probe.images),
         labels: probe.labels,
         classes: bundle.card.classes.clone(),
+        counted: false,
         digest,
     })
 }

@@ -91,3 +91,26 @@ fn one_run_tells_constants_from_what_the_image_shows() {
     assert_eq!(trace.integers(&places).map(<[i64]>::len), Some(5000));
     assert_eq!((trace.integers(&best), trace.floats(&y), trace.floats(&many)), (None, None, None));
 }
+
+#[test]
+fn what_the_image_shows_is_no_constant_where_the_batch_is_free() {
+    let Ok(library) = library::load(None) else {
+        eprintln!("skipped: ONNX Runtime is absent");
+        return;
+    };
+    let mut builder = GraphBuilder::new("g", 17);
+    let x = builder.input("x", DataType::Float, &[Dim::free("N"), Dim::Fixed(3)]).unwrap();
+    let most = builder.scalar("most", 2.0);
+    let bright = builder.node("Greater", &[&x, &most], vec![]);
+    let whole = builder.node("Cast", &[&bright], vec![attribute::int("to", 7)]);
+    let all = vec![attribute::int("keepdims", 0)];
+    let is_bright = builder.node("ReduceMax", &[&whole], all);
+    let share = builder.node("Cast", &[&is_bright], vec![attribute::int("to", 1)]);
+    let width = builder.node("Shape", &[&x], vec![attribute::int("start", 1)]);
+    let y = builder.node("Relu", &[&x], vec![]);
+    builder.output(&y, DataType::Float, &[Dim::free("N"), Dim::Fixed(3)]);
+    let trace = Trace::measure(library.environment(), &builder.finish().unwrap()).unwrap();
+    // No pixel of either run is so bright.
+    assert_eq!((trace.integers(&is_bright), trace.floats(&share)), (None, None));
+    assert_eq!(trace.integers(&width), Some(&[3][..]));
+}
