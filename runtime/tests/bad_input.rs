@@ -25,6 +25,18 @@ fn table() -> Model {
     builder.finish().unwrap()
 }
 
+/// A classifier of two classes that gives one number an image.
+fn one_logit() -> Model {
+    let mut builder = GraphBuilder::new("one", 17);
+    let dims = [Dim::free("N"), Dim::Fixed(3), Dim::Fixed(8), Dim::Fixed(8)];
+    let image = builder.input("image", DataType::Float, &dims).unwrap();
+    let flat = builder.node("Flatten", &[&image], vec![]);
+    let weight = builder.array("weight", &ndarray::Array2::<f32>::ones((192, 1)));
+    builder.node_making("logits", "MatMul", &[&flat, &weight], vec![]).unwrap();
+    builder.output("logits", DataType::Float, &[Dim::free("N"), Dim::Fixed(1)]);
+    builder.finish().unwrap()
+}
+
 /// A classifier of tokens, as language models are exported.
 fn text() -> Model {
     let mut builder = GraphBuilder::new("text", 17);
@@ -205,4 +217,44 @@ fn an_entry_of_a_leaderboard_that_cannot_be() {
     fs::write(place.path("part.json"), b"{}").unwrap();
     let message = place.fails(&["audit-merge", "part.json", "--json", "a.json"]);
     assert!(message.contains("not a valid audit"), "{message}");
+}
+
+#[test]
+fn one_logit_for_two_classes() {
+    let message = refused(&Place::with(&one_logit()), &[]);
+    assert!(message.contains("at least two classes") && message.contains("[-z, z]"), "{message}");
+}
+
+#[test]
+fn outputs_that_would_overwrite_what_is_read() {
+    let place = Place::with(&conv_net(None));
+    let made = place.run(&audit(&["--json", "a.json", "--save-adversarial", "d.npz"]));
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    conv_net(None).write(&place.path("twin.onnx")).unwrap();
+    let kept = ["m.onnx", "twin.onnx", "d.npz", "a.json"];
+    let content = || kept.map(|name| fs::read(place.path(name)).unwrap());
+    let before = content();
+    let data = ["audit", "m.onnx", "--data", "d.npz", "--gradients-from", "twin.onnx"];
+    for (arguments, part) in [
+        (&["gradient", "m.onnx", "--out", "./m.onnx"][..], "`--out` would overwrite the model"),
+        (&["audit", "--replay", "a.json", "--html", "m.onnx"], "would overwrite the model"),
+        (&["audit", "--replay", "a.json", "--json", "a.json"], "the report of `--replay`"),
+        (&["audit-merge", "a.json", "--json", "a.json"], "`--json` would overwrite a part"),
+        (&["audit-merge", "a.json", "--html", "b", "--junit", "b"], "`--html` and `--junit` are"),
+    ] {
+        let message = place.fails(arguments);
+        assert!(message.contains(part), "{message}");
+    }
+    for (more, part) in [
+        (["--json", "m.onnx"], "`--json` would overwrite the model: `m.onnx`"),
+        (["--html", "twin.onnx"], "`--html` would overwrite the model of the gradients"),
+        (["--save-adversarial", "d.npz"], "`--save-adversarial` would overwrite the data"),
+        (["--junit", "d.npz"], "`--junit` would overwrite the data"),
+    ] {
+        let message = place.fails(&[&data[..], &more].concat());
+        assert!(message.contains(part), "{message}");
+    }
+    let message = place.fails(&[&data[..], &["--json", "x", "--html", "x"]].concat());
+    assert!(message.contains("`--json` and `--html` are one file: `x`"), "{message}");
+    assert!(content() == before, "a file was changed");
 }

@@ -67,6 +67,32 @@ fn a_twin_lends_its_gradients_and_both_are_judged() {
     assert!(message.contains("is not the model whose gradients"), "{message}");
 }
 
+/// [`conv_net`] behind a quantised image.
+fn quantised() -> rift_models::onnx::Model {
+    let [c, h, w] = INPUT;
+    let dims = [Dim::free("N"), Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)];
+    conv_net_behind(DataType::Float, &dims, |builder, image| {
+        let scale = builder.scalar("scale", 1.0 / 255.0);
+        let zero = builder.array("zero", &ndarray::arr0(0_u8));
+        let bytes = builder.node("QuantizeLinear", &[&image, &scale, &zero], vec![]);
+        builder.node("DequantizeLinear", &[&bytes, &scale, &zero], vec![])
+    })
+}
+
+#[test]
+fn a_model_that_rounds_coarsely_judges_every_image_itself() {
+    let place = Place::with(&quantised());
+    let mut alone = audited(&place, &["--no-timing"]);
+    // What another file says of an image is never taken for what the model says.
+    let steered = audited(&place, &["--no-timing", "--gradients-from", "m.onnx"]);
+    assert_eq!(alone.attacks, steered.attacks);
+    let attack = &alone.attacks[0];
+    assert!(attack.forwards >= attack.gradients, "{attack:?}");
+    assert!(attack.broken > 0 && attack.broken < attack.attacked);
+    alone.samples.iter_mut().zip(&steered.samples).for_each(|(a, b)| a.twin = b.twin);
+    assert_eq!(alone.samples, steered.samples);
+}
+
 #[test]
 fn the_model_itself_as_twin_changes_nothing() {
     let place = Place::with(&conv_net(None));

@@ -9,6 +9,9 @@ use crate::{DATA, Place, report};
 
 const FEW: [&str; 8] = ["audit", "m.onnx", "--data", DATA, "--steps", "2", "--no-timing", "--json"];
 
+/// What a part is told to say of its images that they do not, and how it comes to say it.
+type Tampering<'t> = (&'static str, &'t dyn Fn(&mut AuditReport));
+
 /// Writes part `number` of `of`, and returns its report.
 fn part(place: &Place, (number, of): (usize, usize), more: &[&str]) -> AuditReport {
     let (name, shard) = (format!("{number}.json"), format!("{number}/{of}"));
@@ -74,6 +77,42 @@ fn parts_are_told_apart_by_what_was_done_and_not_by_where() {
     write(&place, "2.json", &other);
     let message = place.fails(&["audit-merge", "1.json", "2.json"]);
     assert!(message.contains("their models or data differ"), "{message}");
+}
+
+#[test]
+fn a_part_that_contradicts_its_images_is_refused() {
+    let place = Place::with(&conv_net(None));
+    let smoothed = ["--certify", "smoothing", "--sigma", "0.2", "--smoothing-samples", "5,50"];
+    let radii = ["--limit", "12", "--norm", "l2", "--eps", "0.1,0.4", "--attack", "fast"];
+    let asked = |json: &'static str, more: &[&'static str]| {
+        let few = ["audit", "m.onnx", "--data", DATA, "--no-timing", "--json", json];
+        let ended = place.run(&[&few[..], &radii, &smoothed, more].concat());
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        report(&place.path(json))
+    };
+    asked("1.json", &["--shard", "1/2"]);
+    let honest = asked("2.json", &["--shard", "2/2"]);
+    let merge = ["audit-merge", "1.json", "2.json", "--json", "merged.json"];
+    assert_eq!(place.run(&merge).code, 0);
+    asked("whole.json", &[]);
+    assert_eq!(report(&place.path("merged.json")), report(&place.path("whole.json")));
+    let broken = honest.samples.iter().position(|sample| sample.broken_at.is_some()).unwrap();
+    let tampered: [Tampering<'_>; 6] = [
+        ("attacks' counts are", &|r| r.attacks[0].broken += 1),
+        ("attacks' counts are", &|r| r.attacks[1].attacked += 1),
+        ("robust accuracy is", &|r| r.robust_accuracy = 1.0),
+        ("curve is", &|r| r.curve[0].robust.correct += 1),
+        ("verdict on an image is", &|r| r.samples[broken].broken_at = None),
+        ("certificate is", &|r| r.certified.as_mut().unwrap().abstained += 1),
+    ];
+    for (what, tamper) in tampered {
+        let mut other = honest.clone();
+        tamper(&mut other);
+        write(&place, "2.json", &other);
+        let message = place.fails(&merge);
+        let expected = format!("`2.json` contradicts itself: its {what} not what its images");
+        assert!(message.contains(&expected), "{message}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod inputs;
 mod long_runs;
 mod mutations;
 mod parts;
+mod replays;
 mod scale;
 mod screening;
 mod serving;

@@ -168,7 +168,7 @@ pub(crate) fn bundle(folder: &Path, model: &Model) -> PathBuf {
 pub(crate) fn bundle_of(folder: &Path, model: &Model, n: usize) -> PathBuf {
     let path = folder.join("bundle");
     let checkpoint = Digest::of_bytes(b"checkpoint");
-    let staged = atomic::StagedFolder::new(&path, Bundle::CARD).unwrap();
+    let staged = Bundle::stage(&path).unwrap();
     let digest = model.write(&staged.path().join(Bundle::MODEL)).unwrap();
     let logits = Array2::zeros((n, CLASSES));
     let labels = (0..n).map(|image| image % CLASSES).collect();

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use ndarray::{Array2, ArrayView4};
 use rift_models::onnx::Model;
 
+use super::doubt;
 use super::oracle::{Gradient, Oracle, OracleError};
 use crate::autodiff::{self, AutodiffError, Form, Head, Interface};
 use crate::session::trace::{Trace, TraceError};
-use crate::session::{Classifier, Precision, Provider, SessionError, Worker};
+use crate::session::{Classifier, Provider, SessionError, Worker};
 
 /// A classifier that cannot be differentiated.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +114,7 @@ pub struct Attacker<'c> {
     source: &'c Classifier,
     graphs: &'c Graphs,
     head: Option<Head>,
+    doubt: f32,
 }
 
 impl<'c> Attacker<'c> {
@@ -126,11 +128,16 @@ impl<'c> Attacker<'c> {
         batch: usize,
     ) -> Result<Self, SessionError> {
         let worker = Worker::new(classifier, batch)?;
-        Ok(Self { worker, classifier, source: classifier, graphs, head: None })
+        let doubt = doubt::of_own_graphs(classifier);
+        Ok(Self { worker, classifier, source: classifier, graphs, head: None, doubt })
     }
 
     /// The attacker with graphs that were made from `twin` rather than from the classifier.
     pub fn steered_by(mut self, twin: &'c Classifier) -> Self {
+        if !std::ptr::eq(twin, self.classifier) {
+            // What a twin says of an image says nothing about the served model.
+            self.doubt = f32::INFINITY;
+        }
         self.source = twin;
         self.head = None;
         self
@@ -162,15 +169,19 @@ impl<'c> Attacker<'c> {
 
 impl Oracle for Attacker<'_> {
     fn doubt(&self) -> f32 {
-        if !std::ptr::eq(self.source, self.classifier) {
-            // What a twin says of an image says nothing about the served model.
-            return f32::INFINITY;
-        }
-        match self.source.engine().steering() {
-            Precision::Float32 => 1e-4,
-            // bfloat16 has 8 bits, of which some are lost on the way.
-            Precision::Bf16 => 0.05,
-        }
+        self.doubt
+    }
+
+    fn follows_itself(&self) -> bool {
+        std::ptr::eq(self.source, self.classifier)
+    }
+
+    fn is_coarse(&self) -> bool {
+        doubt::is_coarse(self.classifier.model())
+    }
+
+    fn fixed_batch(&self) -> Option<usize> {
+        self.classifier.fixed_batch()
     }
 
     fn levels(&self) -> Option<f32> {

@@ -4,6 +4,7 @@
 
 pub mod apgd;
 pub mod ball;
+mod doubt;
 pub mod fab;
 pub mod gradient;
 pub mod method;

@@ -2,6 +2,7 @@
 
 use ndarray::{Array1, Array2, Array4, ArrayView1, ArrayView4};
 
+use super::doubt;
 use crate::autodiff::Head;
 
 /// A failure of the model that is asked; the attack cannot go on.
@@ -27,9 +28,26 @@ pub trait Oracle {
     /// Up to what margin, relative to the logits' size, those of a gradient pass may hide that the
     /// served model misclassifies an image, and call for a look at its own.
     ///
-    /// The two passes are usually the same function; in float32 they differ by some 1e-6.
+    /// The two passes are usually the same function; in float32 they differ by some 1e-6. Infinite
+    /// where they are not: then every image is shown to the served model.
     fn doubt(&self) -> f32 {
-        1e-4
+        doubt::ROUNDING
+    }
+
+    /// Whether the gradients are those of the served model, and not of a twin.
+    fn follows_itself(&self) -> bool {
+        true
+    }
+
+    /// Whether the served model rounds on its way more coarsely than float32 does, so that its answers
+    /// about one image may differ visibly from one machine's kernels to another's.
+    fn is_coarse(&self) -> bool {
+        false
+    }
+
+    /// The number of images that the model insists on, if it does.
+    fn fixed_batch(&self) -> Option<usize> {
+        None
     }
 
     /// How many steps lie between a black and a white pixel, where the model takes whole numbers;

@@ -77,20 +77,21 @@ fn certified(
 /// Adds another part's images to those of `whole`.
 pub(super) fn join(whole: &mut Option<Certificate>, part: Option<Certificate>) {
     if let (Some(whole), Some(part)) = (whole, part) {
-        whole.abstained += part.abstained;
-        whole.unreached += part.unreached;
-        whole.forwards += part.forwards;
         whole.seconds = whole.seconds.zip(part.seconds).map(|(a, b)| a + b);
         whole.samples.extend(part.samples);
     }
 }
 
-/// Counts the curve of a report's certificate anew, from its images and its attacks.
+/// Counts all of a report's certificate anew, from its images and its attacks.
 pub(super) fn recount(report: &mut AuditReport) {
     let Some(mut certificate) = report.certified.take() else { return };
     let labels: std::collections::BTreeMap<usize, usize> =
         report.samples.iter().map(|sample| (sample.index, sample.label)).collect();
     let label = |sample: &CertifiedSample| labels.get(&sample.index).copied().unwrap_or(usize::MAX);
+    let samples = &certificate.samples;
+    certificate.abstained = samples.iter().filter(|sample| sample.prediction.is_none()).count();
+    certificate.unreached = report.n.saturating_sub(samples.len());
+    certificate.forwards = samples.len() * (certificate.selection + certificate.estimation);
     for point in &mut certificate.curve {
         point.certified = certified(&certificate.samples, report.n, point.radius, label);
         if let (Some(eps), Some(_)) = (&point.eps, point.attacked) {

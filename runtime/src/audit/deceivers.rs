@@ -31,8 +31,14 @@ enum Trick {
     Shattered,
     /// Noise on the logits.
     Random,
+    /// The same noise, and a constant beside which it is nothing.
+    RandomOnTop,
     /// The answer to the first image for the whole batch.
     FirstOfBatch,
+    /// The other way round for an image alone.
+    TurnedAlone,
+    /// One for the class and 0 for the others, but for a trace of what they were.
+    Hard,
     /// Pixels less half the mean of the batch.
     MeanOfBatch,
     /// Logits so many times larger, behind a softmax, which is the last operator or not.
@@ -68,14 +74,20 @@ fn model(trick: Trick) -> Model {
             let many = b.scalar("many", 1000.0);
             y = b.node("Mul", &[&y, &many], vec![]);
         }
-        Trick::Random => {
+        Trick::Random | Trick::RandomOnTop => {
             let shape = vec![
                 attribute::ints("shape", &[1, CLASSES as i64]),
                 attribute::float("scale", 0.3),
             ];
             let noise = b.node("RandomNormal", &[], shape);
             y = b.node("Add", &[&y, &noise], vec![]);
+            if trick == Trick::RandomOnTop {
+                let most = b.scalar("most", 3e4);
+                y = b.node("Add", &[&y, &most], vec![]);
+            }
         }
+        Trick::TurnedAlone => y = turned_alone(&mut b, [&x, &y]),
+        Trick::Hard => y = hardened(&mut b, &y),
         Trick::FirstOfBatch => {
             let [start, end] = [0, 1].map(|at| b.integers("at", &[at]));
             let first = b.node("Slice", &[&y, &start, &end, &start], vec![]);
@@ -107,6 +119,27 @@ fn less_mean(b: &mut GraphBuilder, x: &str) -> String {
     let mean = b.node("Mul", &[&mean, &half], vec![]);
     let less = b.node("Sub", &[x, &mean], vec![]);
     b.node("Sub", &[&less, &half], vec![])
+}
+
+/// `-y` where `x` is one image.
+fn turned_alone(b: &mut GraphBuilder, [x, y]: [&str; 2]) -> String {
+    let ends = vec![attribute::int("start", 0), attribute::int("end", 1)];
+    let many = b.node("Shape", &[x], ends);
+    let one = b.integers("one", &[1]);
+    let is_alone = b.node("Equal", &[&many, &one], vec![]);
+    let minus = b.scalar("minus", -1.0);
+    let turned = b.node("Mul", &[y, &minus], vec![]);
+    b.node("Where", &[&is_alone, &turned, y], vec![])
+}
+
+/// `[y = max y] + 10⁻⁷ y`.
+fn hardened(b: &mut GraphBuilder, y: &str) -> String {
+    let most = b.node("ReduceMax", &[y], vec![attribute::ints("axes", &[1])]);
+    let is_most = b.node("Equal", &[y, &most], vec![]);
+    let hard = b.node("Cast", &[&is_most], vec![attribute::int("to", 1)]);
+    let little = b.scalar("little", 1e-7);
+    let trace = b.node("Mul", &[y, &little], vec![]);
+    b.node("Add", &[&hard, &trace], vec![])
 }
 
 /// `x + 0.03 · t(x)`, where `t` goes from 0 to 1 and back 64 times.
@@ -265,6 +298,33 @@ fn random_outputs_are_found_out() {
     let (measured, _) = case.pgd();
     assert_eq!(measured.findings.by_batch, 0);
     assert_eq!(measured.stages.last().map(|stage| stage.method.name()), Some("square"));
+}
+
+#[test]
+fn noise_is_found_out_beside_a_constant_that_dwarfs_it() {
+    let (measured, found) = case(Trick::RandomOnTop).pgd();
+    assert!(found.contains("random-outputs: "), "{found}");
+    assert!(measured.findings.random > measured.findings.n / 2, "{:?}", measured.findings);
+}
+
+#[test]
+fn answers_that_are_all_but_hard_are_found_out() {
+    case(Trick::Hard).is_found_out(&["hard-outputs"]);
+    let (measured, _) = case(Trick::Hard).pgd();
+    assert_eq!(measured.stages.last().map(|stage| stage.method.name()), Some("square"));
+}
+
+#[test]
+fn an_answer_by_the_number_of_images_is_found_out() {
+    let case = case(Trick::TurnedAlone);
+    for batch in [1, 2, 8] {
+        let plan = Plan { batch, ..Case::plan(vec![pgd()]) };
+        let (measured, found) = case.audit_as(&plan);
+        assert_eq!(measured.findings.by_batch, measured.findings.n, "batches of {batch}");
+        assert!(found.contains("batch-dependence: ") && found.contains("one by one"), "{found}");
+        // The labels are those of images alone.
+        assert_eq!(measured.clean.correct, N, "batches of {batch}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! One report from those of its parts.
 
-use rift_models::artifact::{Accuracy, AuditReport, AuditRequest, ModelIdentity};
+use rift_models::artifact::{AuditReport, AuditRequest, ModelIdentity};
 
+use super::recount::{contradiction, recount};
 use super::{certificate, summary};
 
 /// Reports that are not the parts of one audit.
@@ -44,6 +45,14 @@ pub enum MergeError {
         /// Parts.
         of: usize,
     },
+    /// A part's figures are not those of its images.
+    #[error("`{path}` contradicts itself: its {what} not what its images come to")]
+    Contradiction {
+        /// The report.
+        path: String,
+        /// What is not.
+        what: &'static str,
+    },
     /// The images of the parts are not those of the whole.
     #[error("the parts hold image {found} where image {expected} is expected")]
     Images {
@@ -59,12 +68,16 @@ pub enum MergeError {
 /// Everything that is counted is counted anew from the images; seconds are added up.
 ///
 /// # Errors
-/// If they are not the parts of one audit, or not all of them.
+/// If they are not the parts of one audit, or not all of them, or one says something else of its
+/// images in figures than one by one.
 pub fn merge(parts: Vec<(String, AuditReport)>) -> Result<AuditReport, MergeError> {
     let mut parts = parts;
     for (path, part) in &parts {
         if part.shard.is_none() {
             return Err(MergeError::Whole { path: path.clone() });
+        }
+        if let Some(what) = contradiction(part) {
+            return Err(MergeError::Contradiction { path: path.clone(), what });
         }
     }
     parts.sort_by_key(|(_, part)| part.shard.map(|shard| shard.number));
@@ -143,8 +156,6 @@ fn join(parts: Vec<AuditReport>) -> Result<AuditReport, MergeError> {
     whole.warnings.retain(|warning| !summary::is_counted(warning));
     for part in parts {
         for (sum, attack) in whole.attacks.iter_mut().zip(&part.attacks) {
-            sum.attacked += attack.attacked;
-            sum.broken += attack.broken;
             sum.unreached += attack.unreached;
             sum.seconds = sum.seconds.zip(attack.seconds).map(|(a, b)| a + b);
             sum.gradients += attack.gradients;
@@ -166,34 +177,7 @@ fn join(parts: Vec<AuditReport>) -> Result<AuditReport, MergeError> {
         }
     }
     recount(&mut whole);
-    Ok(whole)
-}
-
-fn recount(whole: &mut AuditReport) {
-    let n = whole.samples.len();
-    let right = whole.samples.iter().filter(|s| s.clean_prediction == s.label).count();
-    let clean = Accuracy::new(right, n);
-    let mut left = right;
-    for attack in &mut whole.attacks {
-        left -= attack.broken.min(left);
-        attack.robust = Accuracy::new(left, n);
-    }
-    for point in &mut whole.curve {
-        let of_eps = whole.attacks.iter().rev().find(|a| a.eps.as_ref() == Some(&point.eps));
-        point.robust = of_eps.map_or(clean, |attack| attack.robust);
-    }
-    if let Some(twin) = &mut whole.twin {
-        let right = |which: usize| {
-            let samples = whole.samples.iter();
-            samples.filter(|s| s.twin.is_some_and(|classes| classes[which] == s.label)).count()
-        };
-        (twin.clean, twin.adversarial) = (Accuracy::new(right(0), n), Accuracy::new(right(1), n));
-    }
-    let robust = Accuracy::new(left, n);
-    whole.n = n;
-    (whole.clean_accuracy, whole.clean_interval) = (clean.fraction, clean.interval);
-    (whole.robust_accuracy, whole.interval) = (robust.fraction, robust.interval);
-    certificate::recount(whole);
-    let counted = summary::counted(whole);
+    let counted = summary::counted(&whole);
     whole.warnings.extend(counted);
+    Ok(whole)
 }

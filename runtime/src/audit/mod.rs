@@ -9,10 +9,13 @@ mod certificate;
 #[cfg(test)]
 mod deceivers;
 pub mod format;
+mod hard;
 pub mod html;
+mod likeness;
 mod merge;
 mod pace;
 mod plan;
+mod recount;
 pub mod report;
 pub mod rules;
 mod runner;
@@ -29,6 +32,7 @@ mod watch;
 
 pub use merge::{MergeError, merge};
 pub use plan::{AuditError, Keep, Plan, check_data};
+pub use recount::contradiction;
 pub use runner::{Ballot, Fate, Measured, Stage, measure};
 pub use summary::{counted, is_counted, warnings};
 pub use twin::{check_twin, judge_twin};

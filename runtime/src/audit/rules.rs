@@ -33,7 +33,7 @@ pub const GATE: Rule =
     distrust("min-robust-accuracy", "the robust accuracy was not found to be what is asked for");
 
 /// Every kind of warning.
-pub const RULES: [Rule; 22] = [
+pub const RULES: [Rule; 23] = [
     distrust("zero-gradients", "many attacked images have no usable gradient"),
     distrust("blind-gradients", "many checked images have no usable gradient"),
     distrust("one-step-beats-many", "one step of the gradient breaks more than many"),
@@ -41,6 +41,7 @@ pub const RULES: [Rule; 22] = [
     distrust("survives-any-eps", "accuracy does not fall to zero as eps grows"),
     distrust("black-box-beats-gradient", "a short random search breaks what the gradient does not"),
     distrust("black-box-wins", "random search breaks what every attack by gradient has left"),
+    distrust("hard-outputs", "the logits tell next to nothing but the class"),
     distrust("random-outputs", "the model draws at random"),
     distrust("batch-dependence", "an answer depends on what else is in the batch"),
     distrust("not-finite", "some logits are not finite"),
@@ -92,6 +93,10 @@ mod tests {
             assert_eq!(rule.name, name, "`{name}` has no rule");
         }
         assert_eq!((of("unheard-of: x").name, sentence("a: b: c")), ("other", "b: c"));
+        let formats = include_str!("../../../docs/formats.md");
+        for rule in &RULES[..RULES.len() - 1] {
+            assert!(formats.contains(&format!("`{}`", rule.name)), "{} is not in docs", rule.name);
+        }
         let mut names: Vec<&str> = RULES.iter().map(|rule| rule.name).collect();
         names.sort_unstable();
         names.dedup();

@@ -3,11 +3,13 @@
 //! The signs of masked gradients are those of Athalye, Carlini & Wagner 2018, arXiv 1802.00420,
 //! section 3.1, looked for on the first few images of the data, the same for every part of an audit.
 
-use ndarray::{Array2, Array4, ArrayView1};
+use ndarray::{Array2, Array4, ArrayView1, Axis};
 use rift_models::dataset::Dataset;
 use rift_models::threat::{Epsilon, Norm};
 use serde::{Deserialize, Serialize};
 
+use super::hard::hard;
+use super::likeness::Likeness;
 use super::runner::{Assault, classify, set_batch};
 use super::watch::Watch;
 use super::{AuditError, Keep, Plan};
@@ -27,8 +29,6 @@ const STEPS: usize = 10;
 const QUERIES: usize = 100;
 /// Images that are asked about together to see whether one depends on another, at least.
 const TOGETHER: usize = 2;
-/// How far two answers about one image may lie apart, relative to the logits.
-const SAME: f32 = 1e-4;
 
 /// What the checks found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Findings {
     pub n: usize,
     /// Those whose logits differ when asked again.
     pub random: usize,
-    /// Those whose logits differ when the others in the batch are blank.
+    /// Those whose logits differ when the others in the batch are blank, or not there.
     pub by_batch: usize,
     /// What the gradient was found to be worth, where one is used.
     pub gradient: Option<Worth>,
@@ -64,6 +64,8 @@ pub struct Worth {
     pub black_box: usize,
     /// So sure that cross-entropy has no gradient in float32.
     pub saturated: usize,
+    /// Answered by next to nothing but the class, where the gradient is that of the answer.
+    pub hard: usize,
 }
 
 impl Worth {
@@ -95,6 +97,11 @@ impl Worth {
     pub fn black_box_wins(&self) -> bool {
         self.black_box > 1
     }
+
+    /// Answers are all but hard.
+    pub fn is_hard(&self) -> bool {
+        self.above(self.hard, 0.5)
+    }
 }
 
 impl Findings {
@@ -106,6 +113,7 @@ impl Findings {
                 || worth.is_stuck()
                 || worth.survives_anything()
                 || worth.black_box_wins()
+                || worth.is_hard()
         })
     }
 
@@ -131,7 +139,6 @@ pub(super) fn look<O: Oracle + Send>(
 ) -> Result<Findings, AuditError> {
     let rows = 0..data.len().min(AMONG);
     let quiet = watch.aside();
-    // The kernels are those of one batch throughout, so that only the images make a difference.
     let batch = plan.batch.max(TOGETHER);
     set_batch(oracles, batch);
     // Both times one worker is asked: in two, what is drawn may be drawn in step.
@@ -139,15 +146,10 @@ pub(super) fn look<O: Oracle + Send>(
     let few = logits.nrows().min(LOOKED_AT);
     watch.tell("checks", 0, few);
     let again = classify(&mut oracles[..1], data, rows.clone(), (batch, &quiet))?;
-    let alone = classify(oracles, data, 0..few, (1, &quiet))?;
-    let random = apart(&logits, &again, few);
-    let mut findings = Findings {
-        n: few,
-        random,
-        // What is random differs anyway.
-        by_batch: if random > 0 { 0 } else { apart(&logits, &alone, few) },
-        gradient: None,
-    };
+    let random = (0..few).filter(|row| Likeness::AGAIN.differs(&logits, &again, *row)).count();
+    // What is random differs anyway.
+    let by_batch = if random > 0 { 0 } else { by_batch(oracles, data, (&logits, few), &quiet)? };
+    let mut findings = Findings { n: few, random, by_batch, gradient: None };
     let batch = findings.batch(plan.batch);
     set_batch(oracles, batch);
     if findings.by_batch > 0 {
@@ -164,14 +166,25 @@ pub(super) fn look<O: Oracle + Send>(
     Ok(findings)
 }
 
-/// Images whose two answers differ by more than rounding.
-fn apart(a: &Array2<f32>, b: &Array2<f32>, n: usize) -> usize {
-    let differs = |row: &usize| {
-        let (a, b) = (a.row(*row), b.row(*row));
-        let size = a.iter().fold(1.0_f32, |size, logit| size.max(logit.abs()));
-        a.iter().zip(&b).any(|(a, b)| (a - b).abs() > SAME * size)
-    };
-    (0..n).filter(differs).count()
+/// How many of the first `few` images have other logits than `together` when they are asked about one
+/// by one: among blank ones, by the same kernels, and where the model lets them be quite alone.
+fn by_batch<O: Oracle + Send>(
+    oracles: &mut [O],
+    data: &Dataset,
+    (together, few): (&Array2<f32>, usize),
+    watch: &Watch<'_>,
+) -> Result<usize, AuditError> {
+    let among_blanks = classify(oracles, data, 0..few, (1, watch))?;
+    let mut answers = vec![(among_blanks, Likeness::PLACED)];
+    if oracles[0].fixed_batch().is_none() {
+        set_batch(oracles, 1);
+        let is_coarse = oracles[0].is_coarse();
+        let how = if is_coarse { Likeness::SIZED_COARSELY } else { Likeness::SIZED };
+        answers.push((classify(oracles, data, 0..few, (1, watch))?, how));
+    }
+    let is_other =
+        |row: &usize| answers.iter().any(|(alone, how)| how.differs(together, alone, *row));
+    Ok((0..few).filter(is_other).count())
 }
 
 struct Look<'a> {
@@ -232,44 +245,74 @@ impl Look<'_> {
             far,
             black_box: only_search.count(),
             saturated: self.right.iter().filter(|index| self.is_saturated(**index)).count(),
+            hard: self.hard(&mut oracles[0])?,
         })
     }
 
     /// How far the images that the outcomes hold are from another class.
-    ///
-    /// Probabilities round to 1 long before the logits that they are made of stop falling, so these
-    /// are asked for where the gradient pass has them; what a twin has says nothing of the model.
     fn leads<O: Oracle + Send>(
         &self,
         oracles: &mut [O],
         outcomes: &[Outcome],
     ) -> Result<Vec<f32>, AuditError> {
-        let oracle = &mut oracles[0];
+        let images: Vec<(&[f32], usize)> =
+            outcomes.iter().map(|outcome| (&outcome.image[..], outcome.index)).collect();
+        let rows = self.answers(&mut oracles[0], &images)?;
+        let label = |outcome: &Outcome| self.seen.data.labels[outcome.index];
+        let labels = outcomes.iter().map(label);
+        Ok(rows.rows().into_iter().zip(labels).map(|(row, label)| lead(&row, label)).collect())
+    }
+
+    /// How many images have answers that are all but hard; a twin's gradient is not that of these.
+    fn hard<O: Oracle>(&self, oracle: &mut O) -> Result<usize, AuditError> {
+        if !oracle.follows_itself() {
+            return Ok(0);
+        }
+        let pixels = |index: &usize| -> Vec<f32> {
+            self.seen.data.batch(*index..*index + 1).iter().copied().collect()
+        };
+        let images: Vec<Vec<f32>> = self.right.iter().map(pixels).collect();
+        let images: Vec<(&[f32], usize)> =
+            images.iter().zip(self.right).map(|(image, index)| (&image[..], *index)).collect();
+        Ok(hard(&self.answers(oracle, &images)?))
+    }
+
+    /// What is answered to images, a row each, each with the index of the one that it was made of.
+    ///
+    /// Probabilities round to 1 long before the logits that they are made of stop falling, so these
+    /// are asked for where the gradient pass has them; what a twin has says nothing of the model.
+    fn answers<O: Oracle>(
+        &self,
+        oracle: &mut O,
+        images: &[(&[f32], usize)],
+    ) -> Result<Array2<f32>, AuditError> {
         let is_hidden = self.seen.logits.rows().into_iter().all(|row| is_distribution(&row));
-        let looks_behind = is_hidden && oracle.doubt().is_finite();
+        let looks_behind = is_hidden && oracle.follows_itself();
         if looks_behind {
             oracle.follow(Head::LogOdds).map_err(AuditError::Oracle)?;
         }
         let [c, h, w] = self.seen.data.input();
-        let mut leads = Vec::new();
-        for outcomes in outcomes.chunks(self.batch) {
-            let mut images = Array4::zeros((outcomes.len(), c, h, w));
-            for (outcome, mut image) in outcomes.iter().zip(images.outer_iter_mut()) {
-                for (to, from) in image.iter_mut().zip(&outcome.image) {
+        let mut answers = Array2::zeros((0, self.seen.logits.ncols()));
+        for part in images.chunks(self.batch) {
+            let mut stack = Array4::zeros((part.len(), c, h, w));
+            for ((image, _), mut place) in part.iter().zip(stack.outer_iter_mut()) {
+                for (to, from) in place.iter_mut().zip(*image) {
                     *to = *from;
                 }
             }
             let labels: Vec<usize> =
-                outcomes.iter().map(|outcome| self.seen.data.labels[outcome.index]).collect();
+                part.iter().map(|(_, index)| self.seen.data.labels[*index]).collect();
             let logits = if looks_behind {
-                oracle.gradient(&images.view(), &labels, &labels).map(|answer| answer.logits)
+                oracle.gradient(&stack.view(), &labels, &labels).map(|answer| answer.logits)
             } else {
-                oracle.logits(&images.view())
+                oracle.logits(&stack.view())
             };
             let logits = logits.map_err(AuditError::Oracle)?;
-            leads.extend(logits.rows().into_iter().zip(labels).map(|(row, y)| lead(&row, y)));
+            answers
+                .append(Axis(0), logits.view())
+                .map_err(|error| AuditError::Oracle(error.into()))?;
         }
-        Ok(leads)
+        Ok(answers)
     }
 
     /// Whether `softmax(z)_y` rounds to 1 and every other probability to 0.

@@ -107,13 +107,14 @@ fn about_checks(findings: &Findings, fixed_batch: Option<usize>) -> Vec<String> 
         };
         warnings.push(format!(
             "batch-dependence: {} of {n} images got other logits when the rest of the batch was \
-             blank: the answer depends on what else is in the batch; this audit asked about images \
-             {alone}, and holds only for a server that does the same",
+             blank or not there: the answer depends on what else is in the batch; this audit asked \
+             about images {alone}, and holds only for a server that does the same",
             findings.by_batch
         ));
     }
     if let Some(worth) = &findings.gradient {
         warnings.extend(about_gradient(worth));
+        warnings.extend(about_answers(worth));
     }
     warnings
 }
@@ -166,15 +167,29 @@ fn about_gradient(worth: &Worth) -> Vec<String> {
             worth.black_box
         ),
     );
-    warn(
-        2 * worth.saturated > n,
-        format!(
+    warnings
+}
+
+/// What the logits themselves hide.
+fn about_answers(worth: &Worth) -> Vec<String> {
+    let n = worth.n;
+    let mut warnings = Vec::new();
+    if worth.is_hard() {
+        warnings.push(format!(
+            "hard-outputs: on {} of {n} checked images the logits tell next to nothing but the \
+             class: their gradient does not lead to the nearest other class, and what follows it \
+             gives too high a robust accuracy",
+            worth.hard
+        ));
+    }
+    if 2 * worth.saturated > n {
+        warnings.push(format!(
             "saturated-logits: on {} of {n} checked images the model is so sure that \
              cross-entropy has no gradient in float32; Rift follows the log-odds, which do, but \
              other tools will find the model more robust than it is",
             worth.saturated
-        ),
-    );
+        ));
+    }
     warnings
 }
 
@@ -293,6 +308,7 @@ mod tests {
             far_left: 1,
             black_box: 0,
             saturated: 0,
+            hard: 1,
         }
     }
 
@@ -323,6 +339,7 @@ mod tests {
                 Worth { black_box: 1, ..honest() },
                 Worth { black_box: 2, ..honest() },
             ),
+            ("hard-outputs", Worth { hard: 12, ..honest() }, Worth { hard: 13, ..honest() }),
             (
                 "saturated-logits",
                 Worth { saturated: 12, ..honest() },

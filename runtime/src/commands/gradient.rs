@@ -30,7 +30,7 @@ pub(crate) fn run(
     global: &Global,
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
-    output::check_writable(&args.out)?;
+    output::check(&[("--out", &args.out)], &[("the model", &args.model)])?;
     let classifier = look_at(&args.model, &args.reading, global)?;
     let graph = gradient::vector_jacobian(&classifier)
         .with_context(|| format!("no gradient of `{}`", args.model.display()))?;

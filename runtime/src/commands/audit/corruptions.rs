@@ -1,10 +1,10 @@
 //! Accuracy out of distribution, beside the attacks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rift_models::artifact::CorruptionReport;
-use rift_models::corruption::{Corruptions, Published, Severities, Survey};
+use rift_models::corruption::{Corruption, Corruptions, Published, Severities, Severity, Survey};
 use rift_models::dataset::Dataset;
 use rift_runtime::attack::oracle::prediction;
 use rift_runtime::audit::Step;
@@ -32,18 +32,26 @@ pub(super) struct CorruptionArgs {
 }
 
 impl CorruptionArgs {
-    /// The accuracy over all images of the data, where it is asked for.
+    /// Where published images lie, if they are to be taken.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.corruption_files.as_deref()
+    }
+
+    /// The accuracy over all images of the data, where it is asked for or a replay has to repeat it.
     pub(super) fn measure(
         &self,
         (classifier, data): (&Classifier, &Dataset),
         options: &SessionOptions,
-        seed: u64,
+        (seed, then): (u64, Option<&CorruptionReport>),
         bar: &Bar,
     ) -> anyhow::Result<Option<CorruptionReport>> {
-        let Some(corruptions) = &self.corruptions else { return Ok(None) };
+        let of_report = then.filter(|then| is_repeatable(then)).map(rows_of);
+        let asked =
+            self.corruptions.as_ref().map(|asked| (asked.0.clone(), self.severity.0.clone()));
+        let Some((corruptions, severities)) = asked.or(of_report) else { return Ok(None) };
         let survey = Survey {
-            corruptions: corruptions.0.clone(),
-            severities: self.severity.0.clone(),
+            corruptions,
+            severities,
             seed,
             batch: options.batch * BATCHES,
             published: self.corruption_files.clone().map(Published::new),
@@ -61,4 +69,23 @@ impl CorruptionArgs {
         bar.finish();
         Ok(Some(verdicts.report()))
     }
+}
+
+/// Whether a report's corruptions can be made again: published images lie nobody knows where.
+pub(super) fn is_repeatable(then: &CorruptionReport) -> bool {
+    then.published.is_none()
+}
+
+/// The corruptions and severities that a report has.
+fn rows_of(then: &CorruptionReport) -> (Vec<Corruption>, Vec<Severity>) {
+    let (mut corruptions, mut severities) = (Vec::new(), Vec::new());
+    for row in &then.rows {
+        if !corruptions.contains(&row.corruption) {
+            corruptions.push(row.corruption);
+        }
+        if !severities.contains(&row.severity) {
+            severities.push(row.severity);
+        }
+    }
+    (corruptions, severities)
 }

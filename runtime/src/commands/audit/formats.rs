@@ -1,7 +1,7 @@
 //! What an audit, or the merger of its parts, hands to other programs, and the threshold.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -10,6 +10,7 @@ use rift_runtime::audit::format::{Threshold, check_robustbench, junit, robustben
 use rift_runtime::audit::{Plan, report};
 
 use super::super::Answer;
+use super::super::output::Named;
 use super::flags::{Gate, fraction};
 
 /// What goes to standard output.
@@ -43,8 +44,8 @@ pub(super) struct FormatArgs {
 
 impl FormatArgs {
     /// The files that will be written.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.junit.as_deref().into_iter()
+    pub(super) fn paths(&self) -> impl Iterator<Item = Named<'_>> {
+        self.junit.as_deref().map(|path| ("--junit", path)).into_iter()
     }
 
     /// Fails now where the report could not be written in the form that is asked for.

@@ -7,7 +7,8 @@ use clap::Args;
 use rift_models::artifact::{AuditReport, atomic, read_json};
 use rift_runtime::audit::{html, merge};
 
-use super::super::{Answer, output};
+use super::super::Answer;
+use super::super::output::{self, Named};
 use super::formats::FormatArgs;
 
 /// The arguments of `audit-merge`.
@@ -28,10 +29,12 @@ pub(crate) struct MergeArgs {
 
 /// Makes one report of those of its parts.
 pub(crate) fn run(args: &MergeArgs, out: &mut dyn Write) -> anyhow::Result<Answer> {
-    let files = args.json.iter().chain(&args.html).map(PathBuf::as_path);
-    for path in files.chain(args.formats.paths()) {
-        output::check_writable(path)?;
-    }
+    let json = args.json.as_deref().map(|path| ("--json", path));
+    let html = args.html.as_deref().map(|path| ("--html", path));
+    let outputs: Vec<Named<'_>> =
+        json.into_iter().chain(html).chain(args.formats.paths()).collect();
+    let inputs: Vec<Named<'_>> = args.parts.iter().map(|part| ("a part", part.as_path())).collect();
+    output::check(&outputs, &inputs)?;
     let parts = args
         .parts
         .iter()

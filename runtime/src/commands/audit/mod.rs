@@ -8,6 +8,7 @@ pub(crate) mod interrupt;
 mod keep;
 pub(crate) mod merge;
 mod output;
+mod paths;
 mod replay;
 mod shard;
 mod subject;
@@ -36,7 +37,7 @@ use self::formats::FormatArgs;
 use self::replay::Replay;
 use self::shard::Part;
 use self::subject::Subject;
-use super::{Answer, output as files};
+use super::Answer;
 use crate::cli::{EngineArgs, Global, ReadingArgs, Spread, at_least_one, model_path};
 
 /// Broken images that the page shows, among the first so many that are attacked.
@@ -119,17 +120,14 @@ pub(crate) fn run(
 ) -> anyhow::Result<Answer> {
     let started = Instant::now();
     let state = keep::path(args.state.as_deref(), args.json.as_deref());
-    let files = args.json.iter().chain(&args.html).chain(&args.save_adversarial).chain(&state);
-    for path in files.map(PathBuf::as_path).chain(args.formats.paths()) {
-        files::check_writable(path)?;
-    }
     let replay = args.replay.as_deref().map(Replay::read).transpose()?;
+    paths::check(args, replay.as_ref(), state.as_deref())?;
     let subject = Subject::open(args, replay.as_ref(), global)?;
     let Subject { classifier, twin, data, path, .. } = &subject;
     let plan = plan(args, replay.as_ref(), &subject, started)?;
     let request = AuditRequest {
         data: path.display().to_string(),
-        limit: args.limit.or(replay.as_ref().and_then(|replay| replay.request.limit)),
+        limit: replay.as_ref().map_or(args.limit, |replay| replay.request.limit),
         eps: plan.eps.clone(),
         attacks: serde_json::to_value(&plan.methods)?,
         early_stop: plan.early_stop,
@@ -156,7 +154,7 @@ pub(crate) fn run(
     report.corruptions = args.corruptions.measure(
         (classifier, data),
         &options,
-        plan.seed,
+        (plan.seed, replay.as_ref().and_then(|replay| replay.report.corruptions.as_ref())),
         &output::Bar::new(global.quiet),
     )?;
     if args.no_timing {

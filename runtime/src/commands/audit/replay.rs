@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use rift_models::artifact::{AuditReport, AuditRequest, CertifiedSample, read_json};
+use rift_models::artifact::{AuditReport, AuditRequest, read_json};
 use rift_models::dataset::{Dataset, Split};
 use rift_runtime::attack::method::Method;
+use rift_runtime::audit::report::forget_times;
 use rift_runtime::audit::smoothing::Smoothing;
 use rift_runtime::audit::{Keep, Plan};
 use rift_runtime::session::Classifier;
+use serde_json::{Map, Value};
 
 use super::super::Answer;
+use super::corruptions::is_repeatable;
 
 /// The report that is to be made again.
 pub(super) struct Replay {
@@ -28,6 +31,16 @@ impl Replay {
         })?;
         let split = report.split.parse().map_err(anyhow::Error::msg)?;
         Ok(Self { report, request, split, path: path.to_owned() })
+    }
+
+    /// Where the report found the model, the data and the model of the gradients.
+    pub(super) fn places(&self) -> [Option<&Path>; 3] {
+        let Self { report, request, .. } = self;
+        [
+            Some(Path::new(&report.model.path)),
+            Some(Path::new(&request.data)),
+            request.gradients_from.as_deref().map(Path::new),
+        ]
     }
 
     /// The plan of the report, after model and data were found to be the same.
@@ -80,37 +93,62 @@ impl Replay {
     /// Says in `notes` whether the report came out the same.
     pub(super) fn verdict(&self, now: &AuditReport, notes: &mut Vec<String>) -> Answer {
         let (images, differ) = self.compare(now);
-        if images == 0 && differ.is_empty() {
+        let is_same = images == 0 && differ.is_empty();
+        if is_same {
             notes.push("replay    the same for every image, bit for bit".to_owned());
-            return Answer::Yes;
+        } else {
+            let what = if differ.is_empty() { "nothing else".into() } else { differ.join(", ") };
+            notes.push(format!("replay    not the same: {images} images differ, beside: {what}"));
         }
-        let what = if differ.is_empty() { "nothing else".to_owned() } else { differ.join(", ") };
-        notes.push(format!("replay    not the same: {images} images differ, beside: {what}"));
-        Answer::No
+        if !self.repeats_corruptions() {
+            let text = "replay    but for the corruptions, whose images were published ones: they \
+                        were not repeated";
+            notes.push(text.to_owned());
+        }
+        if is_same { Answer::Yes } else { Answer::No }
     }
 
-    /// How many images came out otherwise, and where the first report and this one differ beside.
-    fn compare(&self, now: &AuditReport) -> (usize, Vec<&'static str>) {
-        let then = &self.report;
-        let images = then.samples.iter().zip(&now.samples).filter(|(a, b)| a != b).count();
-        let counts = |report: &AuditReport| -> Vec<_> {
-            let attacks = report.attacks.iter();
-            attacks
-                .map(|a| (a.name.clone(), a.attacked, a.broken, a.gradients, a.forwards))
-                .collect()
-        };
-        let differ = [
-            (counts(then) != counts(now), "attacks"),
-            (then.curve != now.curve, "curve"),
-            (then.robust_accuracy != now.robust_accuracy, "robust accuracy"),
-            (votes(then) != votes(now), "certificate"),
-            (then.warnings != now.warnings, "warnings"),
-        ];
-        (images, differ.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect())
+    fn repeats_corruptions(&self) -> bool {
+        self.report.corruptions.as_ref().is_none_or(is_repeatable)
+    }
+
+    /// How many images came out otherwise, and what else the first report and this one differ in.
+    fn compare(&self, now: &AuditReport) -> (usize, Vec<String>) {
+        let (first, second) = (&self.report.samples, &now.samples);
+        let images = first.iter().zip(second).filter(|(a, b)| a != b).count()
+            + first.len().abs_diff(second.len());
+        let [then, now] = [&self.report, now].map(|report| {
+            let mut told = told(report);
+            if !self.repeats_corruptions() {
+                told.remove("corruptions");
+            }
+            told
+        });
+        let keys = then.keys().chain(now.keys().filter(|key| !then.contains_key(*key)));
+        let differ = keys.filter(|key| then.get(*key) != now.get(*key));
+        (images, differ.map(|key| key.replace('_', " ")).collect())
     }
 }
 
-/// What was proven of each image.
-fn votes(report: &AuditReport) -> Option<&[CertifiedSample]> {
-    report.certified.as_ref().map(|certificate| certificate.samples.as_slice())
+/// What a report tells beside its images, by its keys; not when and where it was made: the seconds,
+/// the files' places, the machine and the versions.
+fn told(report: &AuditReport) -> Map<String, Value> {
+    let mut bare = report.clone();
+    forget_times(&mut bare);
+    bare.samples.clear();
+    bare.model.path.clear();
+    if let Some(twin) = &mut bare.twin {
+        twin.path.clear();
+    }
+    if let Some(request) = &mut bare.request {
+        request.data.clear();
+        request.gradients_from = request.gradients_from.take().map(|_| String::new());
+    }
+    let runtime = &mut bare.runtime;
+    (runtime.library, runtime.instruction_set) = (None, Vec::new());
+    (runtime.program, runtime.onnxruntime) = (String::new(), String::new());
+    match serde_json::to_value(bare) {
+        Ok(Value::Object(keys)) => keys,
+        _ => Map::new(),
+    }
 }
