@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rift_models::artifact::{AuditReport, Digest};
 use rift_models::signature::{Resource, Statement};
+use rift_runtime::audit::contradiction;
 use serde_json::{Value, json};
 
 /// The type of the predicate.
@@ -20,7 +21,7 @@ const REPORT: &str = "report";
 /// The statement about the audit whose report has the bytes `report`.
 ///
 /// # Errors
-/// If they are no report, or only a part of one.
+/// If they are no report, only a part of one, or one whose figures are not those of its images.
 pub fn describe(path: &Path, report: &[u8]) -> Result<Statement, AttestationError> {
     let name = || path.display().to_string();
     let audit: AuditReport = serde_json::from_slice(report)
@@ -30,6 +31,9 @@ pub fn describe(path: &Path, report: &[u8]) -> Result<Statement, AttestationErro
     }
     if let Some(shard) = audit.shard {
         return Err(AttestationError::Part { path: name(), number: shard.number, of: shard.of });
+    }
+    if let Some(what) = contradiction(&audit) {
+        return Err(AttestationError::Contradiction { path: name(), what });
     }
     let mut found = json!(audit);
     found.as_object_mut().map(|found| found.remove("samples"));
@@ -110,5 +114,13 @@ pub enum AttestationError {
         number: usize,
         /// Of how many.
         of: usize,
+    },
+    /// Its figures are not those of its images.
+    #[error("`{path}` contradicts itself: its {what} not what its images come to")]
+    Contradiction {
+        /// The report.
+        path: String,
+        /// What is not.
+        what: &'static str,
     },
 }

@@ -3,9 +3,12 @@
 mod evidence;
 mod quantize;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use rift_models::program;
 use rift_runtime::session::ahead::Reach;
 
@@ -26,6 +29,33 @@ pub struct Cli {
     /// Settings of every command.
     #[command(flatten)]
     pub shared: Shared,
+}
+
+impl Cli {
+    /// The settings in `arguments`, the first of which is the program's name, and in variables.
+    ///
+    /// A variable holds for every command: where it is of no use to this one, that is no error, as it
+    /// would be on the command line.
+    ///
+    /// # Errors
+    /// If they make no sense.
+    pub fn read<T: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(arguments)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if let (Command::Verify(verify), Some((_, given))) =
+            (&mut cli.command, matches.subcommand())
+        {
+            let by_variable = |name| given.value_source(name) == Some(ValueSource::EnvVariable);
+            verify.twin_by_variable = by_variable("twin");
+            if verify.data.is_none() && verify.images.take().is_some() && !by_variable("images") {
+                let text = "`--images` needs the images: expected `--data <PATH>` with it";
+                return Err(Self::command().error(ErrorKind::MissingRequiredArgument, text));
+            }
+        }
+        Ok(cli)
+    }
 }
 
 /// What the program does.
@@ -90,7 +120,7 @@ pub struct Export {
     /// checkpoint].
     #[arg(long, value_name = "FILE", env = "RIFT_PROBE")]
     pub probe: Option<PathBuf>,
-    /// The bundle's folder; an older bundle there is replaced.
+    /// The bundle's folder; an older bundle there is replaced, if it holds nothing else.
     #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
     pub out: PathBuf,
     /// The bundle's name [default: the folder's].
@@ -136,13 +166,17 @@ pub struct Verify {
     /// Also measure clean and robust accuracy on these images, and compare them with the card's.
     #[arg(long, value_name = "PATH", env = "RIFT_DATA")]
     pub data: Option<PathBuf>,
-    /// Images to measure on [default: as many as the card's figures are of, else 500].
-    #[arg(long, value_name = "N", env = "RIFT_IMAGES", requires = "data")]
+    /// Images to measure on, with `--data` [default: as many as the card's figures are of, else
+    /// 500].
+    #[arg(long, value_name = "N", env = "RIFT_IMAGES")]
     pub images: Option<usize>,
     /// The float model's bundle, for a quantised one: it is verified too, and its gradients steer the
     /// attack.
     #[arg(long, value_name = "BUNDLE", env = "RIFT_TWIN")]
     pub twin: Option<PathBuf>,
+    /// Whether a variable named the twin, which may be meant for other commands.
+    #[arg(skip)]
+    pub twin_by_variable: bool,
     /// Also write the result as JSON.
     #[arg(long, value_name = "FILE", env = "RIFT_JSON")]
     pub json: Option<PathBuf>,
@@ -175,6 +209,7 @@ pub struct Deploy {
         long,
         value_name = "URI",
         env = "RIFT_STORAGE_URI",
+        value_parser = address,
         default_value = "pvc://models/bundle"
     )]
     pub storage_uri: String,
@@ -183,11 +218,13 @@ pub struct Deploy {
         long,
         value_name = "URI",
         env = "RIFT_REPOSITORY_URI",
+        value_parser = address,
         default_value = "pvc://models/triton"
     )]
     pub repository_uri: String,
     /// KServe: the container image that runs `rift-runtime`.
-    #[arg(long, value_name = "IMAGE", env = "RIFT_IMAGE", default_value = concat!("rift-runtime:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "IMAGE", env = "RIFT_IMAGE", value_parser = address,
+          default_value = concat!("rift-runtime:", env!("CARGO_PKG_VERSION")))]
     pub image: String,
 }
 
@@ -196,6 +233,13 @@ fn tolerance(text: &str) -> Result<f64, String> {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
         _ => Err("expected a number of at least 0, such as `1e-4`".to_owned()),
     }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("expected an address without spaces".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -207,7 +251,6 @@ fn name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use rift_models::program::misnamed_variables;
 
     use super::*;

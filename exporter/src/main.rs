@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use rift_exporter::cli::Cli;
 use rift_exporter::commands;
 use rift_models::program::{fail, refuse};
@@ -15,7 +14,7 @@ use tracing_subscriber::prelude::*;
 fn main() -> ExitCode {
     // Before any thread, and before ONNX Runtime is loaded.
     silence_telemetry();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };

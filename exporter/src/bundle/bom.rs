@@ -7,13 +7,12 @@
 //! # References
 //! ECMA-424, CycloneDX 1.7, <https://cyclonedx.org/docs/1.7/json/>.
 
+use std::collections::BTreeSet;
+
 use rift_models::artifact::{Bundle, Card, CardMetric, Digest, Lineage};
 use serde_json::{Value, json};
 
 use super::origin;
-
-/// The bill's file name, which ends as programs expect it.
-pub const BOM: &str = "bom.cdx.json";
 
 /// The bill for a bundle with this card, whose file has `digest`.
 pub(super) fn bom(card: &Card, digest: &Digest) -> Value {
@@ -48,11 +47,7 @@ pub(super) fn bom(card: &Card, digest: &Digest) -> Value {
         "serialNumber": format!("urn:uuid:{}", uuid(digest)),
         "version": 1,
         "metadata": {
-            "tools": { "components": [{
-                "type": "application",
-                "name": env!("CARGO_PKG_NAME"),
-                "version": env!("CARGO_PKG_VERSION"),
-            }] },
+            "tools": tools(),
             "component": model,
         },
         "components": components,
@@ -61,10 +56,78 @@ pub(super) fn bom(card: &Card, digest: &Digest) -> Value {
 }
 
 /// What a bill says the SHA-256 of the card is, in hexadecimal.
-pub fn digest_of_card(bill: &Value) -> Option<&str> {
+pub(super) fn digest_of_card(bill: &Value) -> Option<&str> {
     let components = bill["components"].as_array()?;
     let card = components.iter().find(|component| component["bom-ref"] == "card")?;
     card["hashes"][0]["content"].as_str()
+}
+
+/// Where `bill` differs from the one that its card gives, and what the two say there; `None` where
+/// they agree. `digest` is that of the card's file.
+///
+/// Of a bill that another version wrote, only hashes and figures are compared.
+pub(super) fn difference(card: &Card, digest: &Digest, bill: &Value) -> Option<Difference> {
+    let expected = bom(card, digest);
+    if is_of_this_version(bill) {
+        return first_difference(&expected, bill, "");
+    }
+    let found = facts(bill, "");
+    let missing = facts(&expected, "").into_iter().find(|fact| !found.contains(fact));
+    missing.map(|(at, expected)| Difference { at, expected, found: "another".to_owned() })
+}
+
+/// Whether this version of the program wrote a bill.
+pub(super) fn is_of_this_version(bill: &Value) -> bool {
+    bill["metadata"]["tools"] == tools()
+}
+
+/// A place in a bill, and what stands there.
+pub(super) struct Difference {
+    pub(super) at: String,
+    pub(super) expected: String,
+    pub(super) found: String,
+}
+
+fn first_difference(expected: &Value, found: &Value, at: &str) -> Option<Difference> {
+    let below = |key: &dyn std::fmt::Display| format!("{at}/{key}");
+    match (expected, found) {
+        (Value::Object(one), Value::Object(other)) => {
+            let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+            let part = |key| first_difference(&expected[key], &found[key], &below(&key));
+            keys.into_iter().find_map(|key| part(key.as_str()))
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            let mut pairs = one.iter().zip(other).enumerate();
+            pairs.find_map(|(index, (one, other))| first_difference(one, other, &below(&index)))
+        }
+        _ if expected == found => None,
+        _ => Some(Difference {
+            at: at.to_owned(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }),
+    }
+}
+
+/// Every list of hashes or figures in a bill, with the name of the list.
+fn facts(bill: &Value, name: &str) -> Vec<(String, String)> {
+    match bill {
+        _ if matches!(name, "hashes" | "performanceMetrics") => {
+            vec![(name.to_owned(), bill.to_string())]
+        }
+        Value::Object(map) => map.iter().flat_map(|(key, value)| facts(value, key)).collect(),
+        Value::Array(list) => list.iter().flat_map(|value| facts(value, "")).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The program that writes bills.
+fn tools() -> Value {
+    json!({ "components": [{
+        "type": "application",
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+    }] })
 }
 
 fn component(kind: &str, name: &str, digest: &Digest) -> Value {

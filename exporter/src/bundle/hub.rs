@@ -26,11 +26,16 @@ pub(super) fn head(card: &Card) -> String {
 
 const TASK: &str = "image-classification";
 
+/// The name of the data set, as far as the card knows one.
+pub(super) fn data_name(card: &Card) -> &str {
+    origin::data_name(&card.lineage).unwrap_or("unnamed")
+}
+
 /// One result for each split, with the metrics on it.
 fn results(card: &Card) -> Vec<Value> {
     let mut splits: Vec<&str> = card.metrics.iter().map(|metric| metric.split.as_str()).collect();
     splits.dedup();
-    let name = origin::data_name(&card.lineage).unwrap_or("unnamed");
+    let name = data_name(card);
     let result = |split: &&str| {
         let metrics = card.metrics.iter().filter(|metric| metric.split == *split).map(metric);
         let mut dataset = json!({ "name": name, "type": name, "split": split });

@@ -3,7 +3,8 @@
 //! [`export`] writes one only if the ONNX file, run by ONNX Runtime, gives the probe's images the
 //! logits that the trainer gave them.
 
-pub mod bom;
+mod bom;
+pub mod evidence;
 pub mod figures;
 mod freeze;
 mod hub;
@@ -28,9 +29,6 @@ pub use optimized::OptimizeError;
 use crate::lower::OPSET;
 use crate::verify::engine::Engine;
 use crate::verify::parity::{self, Comparison, ShapeMismatch};
-
-/// The file name of a bundle's page for people.
-pub const README: &str = "README.md";
 
 /// What to export, and where to.
 #[derive(Clone, Debug)]
@@ -164,7 +162,7 @@ pub fn export(request: &Request, engine: &Engine) -> Result<Exported, ExportErro
     if !parity.holds() {
         return Err(ExportError::Parity(Box::new(Comparison { parity, worst })));
     }
-    let staged = StagedFolder::new(&request.out, Bundle::CARD)?;
+    let staged = Bundle::stage(&request.out)?;
     let probe_digest = probe.write(&staged.path().join(Bundle::PROBE))?;
     let mut card = Card {
         format: Card::FORMAT,
@@ -201,16 +199,19 @@ fn finish(
         card.optimized = Some(optimized::add(folder, model, reach)?);
         optimized::check(folder, card.parity.tolerance, engine)?;
     }
-    let digest = atomic::write_json(&folder.join(Bundle::CARD), card)?;
-    atomic::write_json(&folder.join(bom::BOM), &bom::bom(card, &digest))?;
-    atomic::write(&folder.join(README), readme::readme(card).as_bytes())?;
+    evidence::write(folder, card)?;
     Ok(staged.commit()?)
+}
+
+/// Where the probe lies: as the user named it, or beside the checkpoint.
+pub fn probe_path(request: &Request) -> PathBuf {
+    let beside = || request.checkpoint.with_file_name(Bundle::PROBE);
+    request.probe.clone().unwrap_or_else(beside)
 }
 
 /// The probe that the user named or the one beside the checkpoint, if it is of this checkpoint.
 fn find_probe(request: &Request, checkpoint: &Digest) -> Result<Probe, ExportError> {
-    let beside = || request.checkpoint.with_file_name(Bundle::PROBE);
-    let path = request.probe.clone().unwrap_or_else(beside);
+    let path = probe_path(request);
     if request.probe.is_none() && !path.exists() {
         return Err(ExportError::NoProbe { path: path.display().to_string() });
     }
@@ -238,9 +239,8 @@ fn check_shapes(
     ];
     match shapes.into_iter().find(|(_, expected, found)| expected != found) {
         Some((what, expected, found)) => {
-            let path = request.probe.clone();
-            let path = path.unwrap_or_else(|| request.checkpoint.with_file_name(Bundle::PROBE));
-            Err(ExportError::ProbeShape { path: path.display().to_string(), what, expected, found })
+            let path = probe_path(request).display().to_string();
+            Err(ExportError::ProbeShape { path, what, expected, found })
         }
         None => Ok(()),
     }

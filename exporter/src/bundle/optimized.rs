@@ -18,9 +18,6 @@ use rift_runtime::session::{Classifier, SessionError};
 use crate::verify::engine::Engine;
 use crate::verify::parity::{self, Comparison, ShapeMismatch};
 
-/// The file name of the list of operators.
-pub const OPERATORS: &str = "required_operators.config";
-
 /// A model that cannot be optimised.
 #[derive(Debug, thiserror::Error)]
 pub enum OptimizeError {
@@ -68,7 +65,7 @@ pub fn add(folder: &Path, model: &Model, reach: Reach) -> Result<Optimized, Opti
     // Once more by our own hand: the same model gives the same bytes, flushed to the disk.
     let digest = optimized.write(&path)?;
     let list = operators(&[model, &optimized]);
-    atomic::write(&folder.join(OPERATORS), list.as_bytes())?;
+    atomic::write(&folder.join(Bundle::OPERATORS), list.as_bytes())?;
     Ok(Optimized {
         model: digest,
         reach: name(reach).to_owned(),
@@ -90,6 +87,21 @@ pub fn check(folder: &Path, tolerance: f64, engine: &Engine) -> Result<(), Optim
     let compared =
         parity::compare(&logits(Bundle::MODEL)?, &logits(Bundle::OPTIMIZED)?, tolerance)?;
     if compared.parity.holds() { Ok(()) } else { Err(OptimizeError::Parity(Box::new(compared))) }
+}
+
+/// Whether the list of operators in `folder` is that of the two models there, but for remarks.
+///
+/// # Errors
+/// If a model cannot be read.
+pub fn is_listed(folder: &Path) -> Result<bool, OnnxError> {
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    let [model, optimized] =
+        [Bundle::MODEL, Bundle::OPTIMIZED].map(|file| Model::read(&folder.join(file)));
+    let expected = operators(&[&model?, &optimized?]);
+    let found = std::fs::read_to_string(folder.join(Bundle::OPERATORS));
+    Ok(found.is_ok_and(|found| lines(&found) == lines(&expected)))
 }
 
 /// The operators of `models`, a line for each domain and version: `ai.onnx;17;Add,Conv`.

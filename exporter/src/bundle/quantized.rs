@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rift_models::artifact::atomic::StagedFolder;
 use rift_models::artifact::{Bundle, Card, CardMetric, Lineage};
 
 use super::{finish, folder_name};
@@ -73,8 +72,9 @@ pub fn write(
         lineage,
         ..twin.card.clone()
     };
-    let staged = StagedFolder::new(out, Bundle::CARD)?;
-    probe.write(&staged.path().join(Bundle::PROBE))?;
+    let staged = Bundle::stage(out)?;
+    // The same images and logits; another program may have written them in other bytes.
+    card.probe = probe.write(&staged.path().join(Bundle::PROBE))?;
     finish(staged, &mut card, (model, optimize), engine)?;
     Ok(card)
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use rift_models::artifact::{Accuracy, ActivationFormat, Bundle, Card, CardMetric, Quantization};
 use rift_models::threat::AttackSpec;
+use serde_json::Value;
 
-use super::bom::BOM;
 use super::hub;
 use crate::verify::parity::TOLERANCE;
 
@@ -19,6 +19,22 @@ pub(super) fn readme(card: &Card) -> String {
     // Writing to a string cannot fail.
     let _ = write(&mut text, card);
     text
+}
+
+/// The first line that the page of `card` has and `text` has not; `None` where all are there, in
+/// their order.
+///
+/// A page may say more, and its owner puts the hub's own name in the place of the data set's.
+pub(super) fn missing(card: &Card, text: &str) -> Option<String> {
+    let name = Value::from(hub::data_name(card)).to_string();
+    let is_open = |line: &str| {
+        let value = ["name: ", "type: "].into_iter().find_map(|key| line.trim().strip_prefix(key));
+        value == Some(name.as_str())
+    };
+    let mut found = text.lines().map(str::trim_end);
+    let page = readme(card);
+    let mut lines = page.lines().filter(|line| !is_open(line)).map(str::trim_end);
+    lines.find(|line| !found.any(|other| other == *line)).map(str::to_owned)
 }
 
 fn write(text: &mut String, card: &Card) -> std::fmt::Result {
@@ -156,9 +172,10 @@ fn evidence(text: &mut String, card: &Card) -> std::fmt::Result {
     }
     writeln!(
         text,
-        "\n`{}` says all this to programs, with the lineage down to the data; `{BOM}` is the same as \
+        "\n`{}` says all this to programs, with the lineage down to the data; `{}` is the same as \
          a bill of materials (CycloneDX 1.7).\n",
-        Bundle::CARD
+        Bundle::CARD,
+        Bundle::BILL
     )
 }
 

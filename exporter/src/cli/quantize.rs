@@ -21,7 +21,7 @@ pub struct Quantize {
     /// The images: training images calibrate, validation images are measured on.
     #[arg(long, value_name = "PATH", env = "RIFT_DATA")]
     pub data: PathBuf,
-    /// The quantised model's bundle; an older bundle there is replaced.
+    /// The quantised model's bundle; an older bundle there is replaced, if it holds nothing else.
     #[arg(long, value_name = "FOLDER", env = "RIFT_OUT")]
     pub out: PathBuf,
     /// The bundle's name [default: the folder's].

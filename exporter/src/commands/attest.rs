@@ -6,7 +6,7 @@ use anyhow::Context;
 use rift_models::artifact::atomic;
 use rift_models::signature::{Envelope, PrivateKey};
 
-use super::Answer;
+use super::{Answer, output};
 use crate::attestation;
 use crate::cli::Attest;
 
@@ -20,6 +20,9 @@ pub(super) fn run(settings: &Attest) -> anyhow::Result<Answer> {
         .with_context(|| format!("cannot read `{}`", settings.audit.display()))?;
     let statement = attestation::describe(&settings.audit, &report)?;
     let out = settings.out.clone().unwrap_or_else(|| place(&settings.audit));
+    let inputs = [("the report", settings.audit.as_path()), ("the key", &settings.key)];
+    output::ensure_no_input(("--out", &out), &inputs, &[])?;
+    output::ensure_signature(&out)?;
     atomic::write_json(&out, &Envelope::sign(&statement, &key))?;
     Ok(Answer::Yes(format!(
         "states   {}\nkey      {}\nwritten  {}\n",

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Answer, size};
+use rift_models::artifact::Bundle;
+use rift_models::artifact::atomic::StagedFolder;
+
+use super::{Answer, output, size};
 use crate::bundle::{self, ExportError, Exported, OptimizeError, Request};
 use crate::cli::Export;
 use crate::verify::engine::Engine;
@@ -17,6 +20,10 @@ pub(super) fn run(settings: &Export, engine: &Engine) -> anyhow::Result<Answer> 
         tolerance: settings.tolerance,
         optimize: settings.optimize.map(Into::into),
     };
+    StagedFolder::check(&request.out, &Bundle::ALL)?;
+    let probe = bundle::probe_path(&request);
+    let inputs = [("the checkpoint", request.checkpoint.as_path()), ("the probe", &probe)];
+    output::ensure_apart(&request.out, &inputs)?;
     match bundle::export(&request, engine) {
         Ok(exported) => Ok(Answer::Yes(describe(&request, &exported))),
         Err(error @ (ExportError::Parity(_) | ExportError::Optimize(OptimizeError::Parity(_)))) => {

@@ -3,6 +3,7 @@
 mod attest;
 mod deploy;
 mod export;
+mod output;
 mod quantize;
 mod sign;
 mod verify;

@@ -1,14 +1,14 @@
 //! `rift-exporter quantize`.
 
 use std::fmt::Write;
-use std::path::Path;
 
 use anyhow::ensure;
+use rift_models::artifact::atomic::StagedFolder;
 use rift_models::artifact::{Bundle, Card, Pair, Quantization, WeightFormat, atomic};
 use rift_models::threat::AttackSpec;
 
-use super::{Answer, size};
-use crate::bundle::{OptimizeError, quantized};
+use super::{Answer, output, size};
+use crate::bundle::{OptimizeError, evidence, quantized};
 use crate::cli::{self, Activations, Calibration, Keep, Placement, Quantize, Weights};
 use crate::quantize::range::Method;
 use crate::quantize::rewrite::Style;
@@ -17,12 +17,8 @@ use crate::verify::engine::Engine;
 
 /// Writes the quantised bundle, or says what it would lose.
 pub(super) fn run(settings: &Quantize, engine: &Engine) -> anyhow::Result<Answer> {
-    ensure!(
-        !is_same(&settings.bundle, &settings.out),
-        "`--out {}` is the float model's own bundle, expected another folder",
-        settings.out.display()
-    );
     let request = request(settings)?;
+    check(settings)?;
     let quantized = match quantize(&request, engine.options()) {
         Ok(quantized) => quantized,
         Err(error @ QuantizeError::Drop(_)) => return Ok(Answer::Refused(error.to_string())),
@@ -43,10 +39,18 @@ pub(super) fn run(settings: &Quantize, engine: &Engine) -> anyhow::Result<Answer
     Ok(Answer::Yes(describe(settings, &card, &quantized.quantization)))
 }
 
-/// Whether both paths lead to the same place.
-fn is_same(one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| path.canonicalize().ok();
-    place(one).is_some() && place(one) == place(other)
+/// Refuses what would be written over what is read, before anything is.
+fn check(settings: &Quantize) -> anyhow::Result<()> {
+    StagedFolder::check(&settings.out, &Bundle::ALL)?;
+    let bundle = ("the float model's own bundle", settings.bundle.as_path());
+    let inputs = [bundle, ("the data", &settings.data)];
+    output::ensure_apart(&settings.out, &inputs)?;
+    if let Some(path) = &settings.json {
+        let places = [&inputs[..], &[("the new bundle", &settings.out)]].concat();
+        output::ensure_no_input(("--json", path), &places, &Bundle::ALL)?;
+        atomic::check_writable(path)?;
+    }
+    Ok(evidence::ensure(&Bundle::open(&settings.bundle)?, &settings.bundle)?)
 }
 
 fn request(settings: &Quantize) -> anyhow::Result<Request> {

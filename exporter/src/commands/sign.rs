@@ -6,11 +6,18 @@ use anyhow::ensure;
 use rift_models::artifact::{Bundle, archive, atomic};
 use rift_models::signature::{Envelope, PrivateKey, model};
 
-use super::Answer;
+use super::{Answer, output};
+use crate::bundle::evidence;
 use crate::cli::{Keygen, Sign};
 
 /// Makes a pair of keys.
 pub(super) fn keygen(settings: &Keygen) -> anyhow::Result<Answer> {
+    let named = settings.out.to_string_lossy();
+    let last = named.rsplit(std::path::is_separator).next();
+    ensure!(
+        !matches!(last, None | Some("" | "." | "..")),
+        "`--out {named}` is a folder, expected a name for new keys in it"
+    );
     let [private, public] = ["key", "pub"].map(|ending| with_ending(&settings.out, ending));
     // A public key whose private one lies elsewhere is not to be lost either.
     ensure!(
@@ -33,12 +40,16 @@ pub(super) fn keygen(settings: &Keygen) -> anyhow::Result<Answer> {
     )))
 }
 
-/// Signs a bundle whose files are those of its card.
+/// Signs a bundle whose files, bill of materials and page are those of its card.
 pub(super) fn run(settings: &Sign) -> anyhow::Result<Answer> {
     let key = PrivateKey::read(&settings.key)?;
-    Bundle::open(&settings.bundle)?;
     let out = settings.out.clone().unwrap_or_else(|| place(&settings.bundle));
+    let inputs = [("the bundle", settings.bundle.as_path()), ("the key", &settings.key)];
+    output::ensure_no_input(("--out", &out), &inputs, &output::unsigned())?;
+    output::ensure_signature(&out)?;
+    let bundle = Bundle::open(&settings.bundle)?;
     let statement = model::describe(&settings.bundle, &out)?;
+    evidence::ensure(&bundle, &settings.bundle)?;
     let envelope = Envelope::sign(&statement, &key);
     atomic::write_json(&out, &envelope.to_bundle(&key.public()))?;
     Ok(Answer::Yes(format!(

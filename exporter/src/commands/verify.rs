@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use rift_models::artifact::atomic;
+use rift_models::artifact::{Bundle, atomic};
 
-use super::Answer;
+use super::{Answer, output};
 use crate::cli::Verify;
 use crate::verify::engine::Engine;
 use crate::verify::figures::Figure;
@@ -17,7 +17,19 @@ pub(super) fn run(settings: &Verify, engine: &Engine) -> anyhow::Result<Answer> 
         data: settings.data.as_deref(),
         images: settings.images,
         twin: settings.twin.as_deref(),
+        twin_if_quantized: settings.twin_by_variable,
     };
+    if let Some(path) = &settings.json {
+        let given = [
+            ("the bundle", Some(&settings.bundle)),
+            ("the twin", settings.twin.as_ref()),
+            ("the data", settings.data.as_ref()),
+        ];
+        let inputs = given.map(|(what, path)| path.map(|path| (what, path.as_path())));
+        let inputs: Vec<output::Input<'_>> = inputs.into_iter().flatten().collect();
+        output::ensure_no_input(("--json", path), &inputs, &Bundle::ALL)?;
+        atomic::check_writable(path)?;
+    }
     let report = verify::verify(&settings.bundle, &against, engine)?;
     if let Some(path) = &settings.json {
         atomic::write_json(path, &report)?;

@@ -33,6 +33,13 @@ fn verify(settings: &VerifySignature) -> anyhow::Result<String> {
     );
     // An archive beside its signature is not unpacked before the signature holds.
     let statement = Envelope::read(&signed.signature)?.verify(&key, &signed.signature)?;
+    // Where a bundle's own signature is to lie, nothing else counts: a signed audit is of one file.
+    if settings.signature.is_none()
+        && is_bundle(&settings.what)
+        && statement.predicate_type != model::PREDICATE_TYPE
+    {
+        return Err(SignatureError::DoesNotHold(Mismatch::Kind(statement.predicate_type)).into());
+    }
     let (verb, object) = if statement.predicate_type == attestation::PREDICATE_TYPE {
         signed.hold_audit(&statement)?;
         ("states", attestation::summary(&statement).unwrap_or_default())
@@ -57,10 +64,9 @@ struct Signed<'a> {
 
 impl<'a> Signed<'a> {
     fn find(what: &'a Path, named: Option<&Path>) -> anyhow::Result<Self> {
-        let is_bundle = what.is_dir() || archive::is_archive(what);
         let signature = match named {
             Some(named) => named.to_owned(),
-            None if is_bundle => sign::place(what),
+            None if is_bundle(what) => sign::place(what),
             None if is_signature(what) => what.to_owned(),
             None => attest::place(what),
         };
@@ -109,7 +115,7 @@ impl<'a> Signed<'a> {
         if self.what == self.signature {
             return Ok(());
         }
-        let digest = if self.what.is_dir() || archive::is_archive(self.what) {
+        let digest = if is_bundle(self.what) {
             Digest::of_file(&Bundle::open_unchecked(self.what)?.model())?
         } else {
             Digest::of_file(self.what)?
@@ -122,6 +128,11 @@ impl<'a> Signed<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether what was signed is a folder or an archive.
+fn is_bundle(what: &Path) -> bool {
+    what.is_dir() || archive::is_archive(what)
 }
 
 /// Whether a file is a signature rather than something that was signed.

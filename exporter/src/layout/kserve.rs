@@ -3,19 +3,21 @@
 //! # References
 //! `serving.kserve.io/v1beta1`, <https://kserve.github.io/website>.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rift_models::artifact::Bundle;
 use rift_models::artifact::atomic::{self, AtomicError};
 use serde_json::{Value, json};
 
-use super::identifier;
+use super::{LayoutError, identifier};
 use crate::yaml::yaml;
 
 /// The file of the manifest that runs `rift-runtime`.
 pub const RIFT: &str = "rift-runtime.yaml";
 /// The file of the manifest that runs Triton.
 pub const TRITON: &str = "triton.yaml";
+/// How the manifests that are written here begin: without it a file is somebody else's.
+const SIGN: &str = "# Written by rift-exporter.\n";
 /// Where KServe puts a model.
 const MOUNT: &str = "/mnt/models";
 
@@ -30,31 +32,56 @@ pub struct Sources<'a> {
     pub image: &'a str,
 }
 
-/// Writes both manifests into `folder`. The service that runs Triton has a name of its own, so that the
+/// Both manifests, ready to be written. The service that runs Triton has a name of its own, so that the
 /// folder can be applied as a whole; the model has the same name in both.
-///
-/// # Errors
-/// If the folder cannot be written.
-pub fn write(bundle: &Bundle, folder: &Path, sources: Sources<'_>) -> Result<(), AtomicError> {
-    let name = identifier(&bundle.card.name);
-    let digest = bundle.card.model.as_str();
-    for (file, name, predictor) in [
-        (RIFT, name.clone(), json!({ "containers": [container(&name, sources)] })),
-        (TRITON, format!("{name}-triton"), json!({ "model": triton(sources.repository) })),
-    ] {
-        let manifest = json!({
-            "apiVersion": "serving.kserve.io/v1beta1",
-            "kind": "InferenceService",
-            "metadata": {
-                "name": name,
-                "annotations": { "rift/model": digest, "prometheus.kserve.io/port": "8080",
-                                 "prometheus.kserve.io/path": "/metrics" },
-            },
-            "spec": { "predictor": predictor },
-        });
-        atomic::write(&folder.join(file), yaml(&manifest).as_bytes())?;
+pub struct Manifests([(PathBuf, String); 2]);
+
+impl Manifests {
+    /// The manifests for `bundle`, for the folder `folder`.
+    ///
+    /// # Errors
+    /// If a file there was not written here, or cannot be written.
+    pub fn new(bundle: &Bundle, folder: &Path, sources: Sources<'_>) -> Result<Self, LayoutError> {
+        let name = identifier(&bundle.card.name);
+        let digest = bundle.card.model.as_str();
+        let manifest = |name: &str, predictor: &Value| {
+            let manifest = json!({
+                "apiVersion": "serving.kserve.io/v1beta1",
+                "kind": "InferenceService",
+                "metadata": {
+                    "name": name,
+                    "annotations": { "rift/model": digest, "prometheus.kserve.io/port": "8080",
+                                     "prometheus.kserve.io/path": "/metrics" },
+                },
+                "spec": { "predictor": predictor },
+            });
+            SIGN.to_owned() + &yaml(&manifest)
+        };
+        let rift = json!({ "containers": [container(&name, sources)] });
+        let triton = json!({ "model": triton(sources.repository) });
+        let files = [
+            (folder.join(RIFT), manifest(&name, &rift)),
+            (folder.join(TRITON), manifest(&format!("{name}-triton"), &triton)),
+        ];
+        for (path, _) in &files {
+            if std::fs::read(path).is_ok_and(|text| !text.starts_with(SIGN.as_bytes())) {
+                return Err(LayoutError::ForeignManifest { path: path.display().to_string() });
+            }
+            atomic::check_writable(path)?;
+        }
+        Ok(Self(files))
     }
-    Ok(())
+
+    /// Writes both; returns where they are.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub fn write(self) -> Result<[PathBuf; 2], AtomicError> {
+        for (path, text) in &self.0 {
+            atomic::write(path, text.as_bytes())?;
+        }
+        Ok(self.0.map(|(path, _)| path))
+    }
 }
 
 /// `rift-runtime serve` on the bundle, without any right that it does not need.

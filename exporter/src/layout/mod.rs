@@ -37,6 +37,25 @@ pub enum LayoutError {
         /// The model's folder.
         path: String,
     },
+    /// The repository has a model of this name that is another bundle's.
+    #[error(
+        "`{path}` is the model of the bundle {found}, whose name comes to the same as {expected}: \
+         expected another repository, or another name of the bundle"
+    )]
+    OtherBundle {
+        /// The model's folder.
+        path: String,
+        /// The bundle's name there.
+        found: String,
+        /// The name of the bundle that is to be written.
+        expected: String,
+    },
+    /// A file there is somebody else's.
+    #[error("`{path}` is a manifest that rift-exporter did not write: expected another folder")]
+    ForeignManifest {
+        /// The file.
+        path: String,
+    },
     /// A file cannot be written.
     #[error(transparent)]
     Write(#[from] AtomicError),

@@ -8,7 +8,7 @@
 //! `model_config.proto` of <https://github.com/triton-inference-server/common>.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rift_models::artifact::atomic::{self, StagedFolder};
 use rift_models::artifact::{Bundle, Card};
@@ -24,6 +24,13 @@ const SIGN: &str = "# Written by rift-exporter.\n";
 /// The file of the class names, a line each.
 pub const LABELS: &str = "labels.txt";
 
+/// The model's file.
+const MODEL: &str = "1/model.onnx";
+/// All files of a model, the one by which it is known first.
+const FILES: [&str; 3] = [CONFIG, LABELS, MODEL];
+/// How the line begins that names the bundle.
+const OF_BUNDLE: &str = "# bundle: ";
+
 /// How Triton is to run the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -35,26 +42,63 @@ pub struct Service {
     pub threads: usize,
 }
 
-/// Writes the model of `bundle` into the repository `folder`; returns the model's name there.
-///
-/// # Errors
-/// If the model's interface is not that of a classifier, the repository has a model of this name that was
-/// not written here, or the folder cannot be written.
-pub fn write(bundle: &Bundle, folder: &Path, service: Service) -> Result<String, LayoutError> {
-    let name = identifier(&bundle.card.name);
-    let model = Model::read(&bundle.model())?;
-    let interface = Interface::of(&model, &bundle.path)?;
-    let target = folder.join(&name);
-    if std::fs::read_to_string(target.join(CONFIG)).is_ok_and(|config| !config.starts_with(SIGN)) {
-        return Err(LayoutError::Foreign { path: target.display().to_string() });
+/// A model that is ready to be put into a repository.
+pub struct Entry {
+    target: PathBuf,
+    model: Model,
+    config: String,
+    labels: String,
+}
+
+impl Entry {
+    /// The model of `bundle`, for the repository `folder`.
+    ///
+    /// # Errors
+    /// If the model's interface is not that of a classifier, the repository has a model of this name
+    /// that was not written here or is of another bundle, or the folder cannot be written.
+    pub fn new(bundle: &Bundle, folder: &Path, service: Service) -> Result<Self, LayoutError> {
+        let name = identifier(&bundle.card.name);
+        let model = Model::read(&bundle.model())?;
+        let interface = Interface::of(&model, &bundle.path)?;
+        let target = folder.join(&name);
+        check_older(&target, &bundle.card.name)?;
+        let config = config(&name, &interface, service) + &origin(&bundle.card.name);
+        Ok(Self { target, model, config, labels: labels(&bundle.card) })
     }
-    let staged = StagedFolder::new(&target, CONFIG)?;
-    let config = config(&name, &interface, service);
-    atomic::write(&staged.path().join(CONFIG), config.as_bytes())?;
-    atomic::write(&staged.path().join(LABELS), labels(&bundle.card).as_bytes())?;
-    model.write(&staged.path().join("1").join(Bundle::MODEL))?;
-    staged.commit()?;
-    Ok(name)
+
+    /// Writes the model, whole or not at all; returns its folder.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(self) -> Result<PathBuf, LayoutError> {
+        let staged = StagedFolder::new(&self.target, &FILES)?;
+        atomic::write(&staged.path().join(CONFIG), self.config.as_bytes())?;
+        atomic::write(&staged.path().join(LABELS), self.labels.as_bytes())?;
+        self.model.write(&staged.path().join(MODEL))?;
+        staged.commit()?;
+        Ok(self.target)
+    }
+}
+
+/// Whether the model at `target` may be replaced: one that was written here for a bundle of this name.
+fn check_older(target: &Path, bundle: &str) -> Result<(), LayoutError> {
+    let path = || target.display().to_string();
+    if let Ok(config) = std::fs::read_to_string(target.join(CONFIG)) {
+        if !config.starts_with(SIGN) {
+            return Err(LayoutError::Foreign { path: path() });
+        }
+        let other = config.lines().find_map(|line| line.strip_prefix(OF_BUNDLE));
+        if let Some(other) = other.filter(|other| *other != quoted(bundle)) {
+            let (found, expected) = (other.to_owned(), quoted(bundle));
+            return Err(LayoutError::OtherBundle { path: path(), found, expected });
+        }
+    }
+    Ok(StagedFolder::check(target, &FILES)?)
+}
+
+/// The line that says of which bundle a model is: several names can come to the same identifier.
+fn origin(bundle: &str) -> String {
+    format!("{OF_BUNDLE}{}\n", quoted(bundle))
 }
 
 /// A line for each class: what would end the line is replaced.

@@ -17,7 +17,7 @@ use rift_runtime::attack::gradient::GradientError;
 use rift_runtime::session::{Classifier, SessionError};
 use serde::Serialize;
 
-use crate::bundle::{bom, key};
+use crate::bundle::{evidence, key};
 use engine::Engine;
 use figures::{Figure, Files};
 use parity::{Comparison, ShapeMismatch, TOLERANCE, Worst};
@@ -35,6 +35,9 @@ pub struct Against<'a> {
     pub images: Option<usize>,
     /// The bundle of a quantised model's float twin.
     pub twin: Option<&'a Path>,
+    /// Whether the twin is left out where the model is not quantised, which has none, instead of
+    /// being refused.
+    pub twin_if_quantized: bool,
 }
 
 /// One thing that was checked.
@@ -46,6 +49,19 @@ pub struct Check {
     pub holds: bool,
     /// What was found; where it does not hold, also what was expected.
     pub detail: String,
+}
+
+impl Check {
+    /// The check that two things are the same, each as it is shown: what was expected, and what was
+    /// found.
+    pub(crate) fn agreement(
+        name: &'static str,
+        holds: bool,
+        [expected, found]: [String; 2],
+    ) -> Self {
+        let detail = if holds { found } else { format!("expected {expected}, found {found}") };
+        Self { name, holds, detail }
+    }
 }
 
 /// The result of a verification.
@@ -100,6 +116,9 @@ pub enum VerifyError {
         #[source]
         source: OnnxError,
     },
+    /// A model whose operators are to be listed cannot be read.
+    #[error("the bundle's models cannot be read")]
+    Operators(#[source] OnnxError),
     /// The images cannot be read.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -178,6 +197,7 @@ pub fn verify(
             source,
         })?;
         checks.extend(self_description(&decoded, card));
+        checks.extend(evidence::operators_check(&bundle).map_err(VerifyError::Operators)?);
         let probe = bundle.probe()?;
         checks.push(digest_check("probe's checkpoint", &card.checkpoint, &probe.checkpoint));
         let logits = |path: &Path, model| engine.logits(path, model, &probe.images);
@@ -192,7 +212,7 @@ pub fn verify(
         let detail = "not run, because a file was changed".to_owned();
         checks.push(Check { name: "parity", holds: false, detail });
     }
-    checks.extend(bill_check(&bundle)?);
+    checks.extend(evidence::checks(&bundle)?);
     let (parity, worst) = comparison.map(|c| (c.parity, c.worst)).unzip();
     Ok(VerifyReport {
         bundle: path.display().to_string(),
@@ -203,19 +223,6 @@ pub fn verify(
         parity,
         worst,
     })
-}
-
-/// The card against the bill of materials, which holds its digest; nothing where there is no bill.
-fn bill_check(bundle: &Bundle) -> Result<Option<Check>, VerifyError> {
-    let path = bundle.path.join(bom::BOM);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let bill: serde_json::Value = rift_models::artifact::read_json(&path, "bill of materials")?;
-    let said = bom::digest_of_card(&bill).unwrap_or("none");
-    let found = &bundle.card_digest;
-    let short = |hex: &str| hex.chars().take(12).collect::<String>();
-    Ok(Some(agreement("card digest", said == found.hex(), [short(said), short(found.hex())])))
 }
 
 /// The largest difference of a logit that is accepted unless the user says otherwise.
@@ -253,7 +260,9 @@ impl Runs<'_> {
             let why = "those of the model before ONNX Runtime fused its operators";
             figures.push(Figure::logits("optimised", &compared, why));
         }
-        let twin = against.twin.map(|path| figures::open_twin(card, path)).transpose()?;
+        let is_idle = against.twin_if_quantized && card.quantization.is_none();
+        let twin = against.twin.filter(|_| !is_idle);
+        let twin = twin.map(|path| figures::open_twin(card, path)).transpose()?;
         if let Some(twin) = &twin {
             let found = engine.logits(&twin.model(), read(&twin.model())?, &probe.images)?;
             // As `export` accepted it.
@@ -323,12 +332,12 @@ fn self_description(model: &Model, card: &Card) -> [Check; 4] {
     };
     let checkpoint = said.get(key::CHECKPOINT).copied().unwrap_or("none");
     [
-        agreement(
+        Check::agreement(
             "operator set",
             card.opset == model.opset(),
             [card.opset.to_string(), model.opset().to_string()],
         ),
-        agreement(
+        Check::agreement(
             "model's checkpoint",
             card.checkpoint.as_str() == checkpoint,
             [
@@ -336,12 +345,16 @@ fn self_description(model: &Model, card: &Card) -> [Check; 4] {
                 checkpoint.trim_start_matches("sha256:").chars().take(12).collect(),
             ],
         ),
-        agreement(
+        Check::agreement(
             "classes",
             agree,
             [shown(&card.classes), shown(classes.as_deref().unwrap_or_default())],
         ),
-        agreement("threat model", threat == card.threat, [label(&card.threat), label(&threat)]),
+        Check::agreement(
+            "threat model",
+            threat == card.threat,
+            [label(&card.threat), label(&threat)],
+        ),
     ]
 }
 
@@ -350,12 +363,11 @@ fn parsed<T: serde::de::DeserializeOwned>(said: &BTreeMap<&str, &str>, key: &str
 }
 
 fn digest_check(name: &'static str, expected: &Digest, found: &Digest) -> Check {
-    agreement(name, expected == found, [expected.short().to_owned(), found.short().to_owned()])
-}
-
-fn agreement(name: &'static str, holds: bool, [expected, found]: [String; 2]) -> Check {
-    let detail = if holds { found } else { format!("expected {expected}, found {found}") };
-    Check { name, holds, detail }
+    Check::agreement(
+        name,
+        expected == found,
+        [expected.short().to_owned(), found.short().to_owned()],
+    )
 }
 
 fn parity_check(comparison: &Comparison) -> Check {

@@ -158,6 +158,14 @@ impl Oracle for Pair<'_> {
         self.steering.follow(head)
     }
 
+    fn doubt(&self) -> f32 {
+        match &self.served {
+            // The gradients come with the served model's own logits.
+            Some(_) => 0.0,
+            None => self.steering.doubt(),
+        }
+    }
+
     fn gradient(
         &mut self,
         images: &ArrayView4<f32>,

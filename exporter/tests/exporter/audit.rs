@@ -15,13 +15,14 @@ pub(crate) fn write(run: &Run) -> AuditReport {
     let bundle = Bundle::open(&run.path("bundle")).unwrap();
     let eps = Epsilon::ratio(8, 255).unwrap();
     let [clean, robust] = [9, 6].map(|correct| Accuracy::new(correct, 10));
+    // Nine of ten are classified correctly as they are, three of them are broken.
     let sample = |index| SampleResult {
         index,
         label: 0,
-        clean_prediction: 0,
-        adversarial_prediction: 0,
+        clean_prediction: usize::from(index == 9),
+        adversarial_prediction: usize::from(index >= 6),
         distance: 0.0,
-        broken_by: None,
+        broken_by: (index >= 6).then(|| if index == 9 { "clean" } else { "pgd" }.to_owned()),
         broken_at: None,
         blind: false,
         twin: None,
@@ -175,4 +176,38 @@ fn bad_input_is_one_line() {
     verify(&run, &["audit.intoto.json"]).fails(1, &["the key did not sign these bytes"]);
     std::fs::remove_file(&statement).unwrap();
     verify(&run, &["audit.json"]).fails(2, &["there is no signature `audit.intoto.json`"]);
+}
+
+#[test]
+fn what_contradicts_itself_is_not_attested() {
+    let run = attested();
+    let good = write(&run);
+    let refused = |change: &dyn Fn(&mut AuditReport), part: &str| {
+        let mut report = good.clone();
+        change(&mut report);
+        atomic::write_json(&run.path("audit.json"), &report).unwrap();
+        let attest = ["attest", "audit.json", "--key", "rift.key", "--out", "x"];
+        run.rift(&attest).fails(2, &["`audit.json` contradicts itself", part]);
+        assert!(!run.path("x").exists());
+    };
+    refused(&|report| report.robust_accuracy = 17.0, "robust accuracy is not");
+    refused(&|report| report.clean_accuracy = 0.1, "clean accuracy is not");
+    refused(&|report| report.samples.clear(), "number of images is not");
+    refused(&|report| report.n = 1000, "number of images is not");
+}
+
+#[test]
+fn a_signed_audit_does_not_stand_for_the_signature_of_a_bundle() {
+    let run = attested();
+    let pack = run.rift(&["deploy", "bundle", "--archive", "b.tar.zst"]);
+    assert_eq!(pack.code, 0, "{pack:?}");
+    for place in ["bundle/model.sig", "b.tar.zst.sig"] {
+        std::fs::copy(run.path("audit.intoto.json"), run.path(place)).unwrap();
+    }
+    for what in ["bundle", "b.tar.zst"] {
+        let part = "it is not of the files of a bundle but a statement of type `https://rift/";
+        verify(&run, &[what]).fails(1, &["does not hold", part]);
+        // Asked for by name it says what it says: of this model.
+        assert_eq!(verify(&run, &[what, "--signature", "audit.intoto.json"]).code, 0);
+    }
 }

@@ -8,7 +8,7 @@ use rift_models::threat::AttackSpec;
 use rift_runtime::session::Classifier;
 use serde_json::Value;
 
-use crate::fixture::{Finished, Run};
+use crate::fixture::{Finished, Run, rewrite};
 use crate::quantize::{quantize, with_data};
 
 fn quantized() -> Run {
@@ -49,6 +49,19 @@ fn one_table_compares_every_file() {
 }
 
 #[test]
+fn a_tolerance_is_that_of_the_optimised_file_too() {
+    let run = quantized();
+    let done = run.rift(&["verify", "small", "--tolerance", "7", "--json", "report.json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let report: Value = read_json(&run.path("report.json"), "report").unwrap();
+    let rows = report["figures"].as_array().unwrap();
+    let accepted: Vec<_> = rows.iter().map(|row| (&row["file"], &row["tolerance"])).collect();
+    let expected =
+        [("int8", 7.0), ("optimised", 7.0)].map(|(f, t)| (Value::from(f), Value::from(t)));
+    assert_eq!(accepted, expected.each_ref().map(|(file, tolerance)| (file, tolerance)));
+}
+
+#[test]
 fn a_card_that_promises_more_does_not_hold() {
     let run = quantized();
     let path = run.path("small/card.json");
@@ -69,7 +82,6 @@ fn a_card_that_promises_more_does_not_hold() {
 #[test]
 fn figures_of_other_images_are_no_promise() {
     let run = with_data();
-    let path = run.path("bundle/card.json");
     let request = Request::new(Split::Validation).limit(48);
     let data = Dataset::open(&run.path("data.npz"), &request).unwrap();
     let metric = |name: &str, attack| CardMetric {
@@ -80,15 +92,14 @@ fn figures_of_other_images_are_no_promise() {
     };
     let attack = AttackSpec { steps: 2, ..AttackSpec::pgd20() };
     let verify = |chosen_by: Digest| {
-        let mut card: Card = read_json(&path, "card").unwrap();
-        card.metrics = vec![metric("clean", None), metric("robust", Some(attack.clone()))];
-        let parents = [("validation".to_owned(), chosen_by)].into();
-        let lineage = Lineage { parents, ..Lineage::default() };
-        card.lineage.ancestors = [("checkpoint".to_owned(), lineage)].into();
-        atomic::write_json(&path, &card).unwrap();
+        rewrite(&run.path("bundle"), |card| {
+            card.metrics = vec![metric("clean", None), metric("robust", Some(attack.clone()))];
+            let parents = [("validation".to_owned(), chosen_by)].into();
+            let lineage = Lineage { parents, ..Lineage::default() };
+            card.lineage.ancestors = [("checkpoint".to_owned(), lineage)].into();
+        });
         run.rift(&["verify", "bundle", "--data", "data.npz"])
     };
-    std::fs::remove_file(run.path("bundle/bom.cdx.json")).unwrap();
     let done = verify(data.digest.clone());
     assert_eq!(done.code, 1, "{done:?}");
     assert!(done.stdout.contains("the trainer rounds in its own way"), "{done:?}");
@@ -110,6 +121,13 @@ fn the_optimised_file_runs_and_lists_its_operators() {
     for operator in ["QLinearConv", "Conv", "QuantizeLinear", "Sub"] {
         assert!(line("ai.onnx;17;").contains(operator), "{list}");
     }
+    // A list of other operators would make a runtime without some that are needed.
+    let path = run.path("small").join(Bundle::OPERATORS);
+    std::fs::write(&path, list.replace("QLinearConv", "Conv")).unwrap();
+    let done = run.rift(&["verify", "small"]);
+    assert!(done.code == 1 && done.stdout.contains("operators            FAILS"), "{done:?}");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(run.rift(&["verify", "small"]).code, 1);
     // A changed byte is seen and the file not run.
     let mut bytes = std::fs::read(bundle.optimized()).unwrap();
     let last = bytes.len() - 1;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ndarray::Array2;
+use rift_exporter::bundle::evidence;
 use rift_models::arch::{ArchSpec, Graph};
 use rift_models::artifact::{
-    Bundle, Checkpoint, CheckpointMeta, Digest, Lineage, Probe, TensorMap,
+    Bundle, Card, Checkpoint, CheckpointMeta, Digest, Lineage, Probe, TensorMap, atomic, read_json,
 };
 use rift_models::threat::AttackSpec;
 use tempfile::TempDir;
@@ -85,6 +86,21 @@ impl Run {
         let probe = Probe { logits, ..self.probe.clone() };
         probe.write(&self.path(name)).unwrap();
     }
+}
+
+/// Changes the card of a bundle, and with it all that says the same.
+pub(crate) fn rewrite(bundle: &Path, change: impl FnOnce(&mut Card)) {
+    let mut card: Card = read_json(&bundle.join(Bundle::CARD), "card").unwrap();
+    change(&mut card);
+    evidence::write(bundle, &card).unwrap();
+}
+
+/// Changes the card of a bundle alone.
+pub(crate) fn tamper(bundle: &Path, change: impl FnOnce(&mut Card)) {
+    let path = bundle.join(Bundle::CARD);
+    let mut card: Card = read_json(&path, "card").unwrap();
+    change(&mut card);
+    atomic::write_json(&path, &card).unwrap();
 }
 
 /// The names in a folder, sorted.

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rift_models::artifact::{Accuracy, Bundle, Card, Digest, atomic, read_json};
+use rift_models::artifact::{Accuracy, Bundle};
 
-use crate::fixture::{Finished, Run, names};
+use crate::fixture::{Finished, Run, names, rewrite};
 
 /// A bundle, its signature and the keys `rift.key` and `rift.pub`.
 pub(crate) fn signed() -> Run {
@@ -65,33 +65,25 @@ fn files_that_come_or_go_are_named() {
 }
 
 #[test]
-fn a_tampered_card_with_its_bill_is_caught_by_the_signature_alone() {
+fn a_tampered_card_with_its_bill_and_page_is_caught_by_the_signature_alone() {
     let run = signed();
-    let path = run.path("bundle/card.json");
-    let before = Digest::of_file(&path).unwrap();
-    let mut card: Card = read_json(&path, "card").unwrap();
-    card.parity.same_prediction += 1;
-    card.metrics.push(rift_models::artifact::CardMetric {
-        name: "clean".to_owned(),
-        split: "test".to_owned(),
-        attack: None,
-        accuracy: Accuracy::new(100, 100),
+    let bundle = run.path("bundle");
+    rewrite(&bundle, |card| {
+        card.parity.same_prediction -= 1;
+        card.metrics.push(rift_models::artifact::CardMetric {
+            name: "clean".to_owned(),
+            split: "test".to_owned(),
+            attack: None,
+            accuracy: Accuracy::new(100, 100),
+        });
     });
-    atomic::write_json(&path, &card).unwrap();
-    let bill = run.path("bundle/bom.cdx.json");
-    let text = std::fs::read_to_string(&bill).unwrap();
-    let [old, new] =
-        [&before, &Digest::of_file(&path).unwrap()].map(|digest| digest.hex().to_owned());
-    assert!(text.contains(&old));
-    std::fs::write(&bill, text.replace(&old, &new)).unwrap();
     assert_eq!(run.rift(&["verify", "bundle"]).code, 0, "digests and logits are as before");
     verify(&run, "bundle").fails(1, &["was changed"]);
     // A card of another model is not signed to begin with.
-    card.model = card.probe.clone();
-    atomic::write_json(&path, &card).unwrap();
+    rewrite(&bundle, |card| card.model = card.probe.clone());
     run.rift(&["sign", "bundle", "--key", "rift.key"])
         .fails(2, &["`bundle/model.onnx` was changed"]);
-    std::fs::write(&path, "{").unwrap();
+    std::fs::write(run.path("bundle/card.json"), "{").unwrap();
     run.rift(&["sign", "bundle", "--key", "rift.key"]).fails(2, &["is not a valid card"]);
     verify(&run, "bundle").fails(1, &["was changed"]);
 }
@@ -117,6 +109,18 @@ fn half_a_pair_of_keys_is_never_left() {
     run.rift(&["keygen", "--out", "k"]).fails(2, &["`k.pub` exists"]);
     assert!(!run.path("k.key").exists());
     assert_eq!(std::fs::read_to_string(run.path("k.pub")).unwrap(), "somebody's");
+}
+
+#[test]
+fn a_folder_is_no_name_for_keys() {
+    let run = Run::new();
+    std::fs::create_dir(run.path("i")).unwrap();
+    for out in ["i/", "i/.", ".", ".."] {
+        run.rift(&["keygen", "--out", out]).fails(2, &["is a folder, expected a name"]);
+    }
+    assert!(names(&run.path("i")).is_empty());
+    assert_eq!(run.rift(&["keygen", "--out", "i"]).code, 0);
+    assert!(run.path("i.key").exists() && run.path("i.pub").exists());
 }
 
 #[test]

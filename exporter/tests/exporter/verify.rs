@@ -1,12 +1,12 @@
 //! `rift-exporter verify` as a process.
 
-use rift_models::artifact::{Bundle, Card, Digest, Probe, atomic, read_json};
+use rift_models::artifact::{Bundle, Digest, Probe, read_json};
 use rift_models::onnx::{Model, tensor};
 use serde_json::Value;
 
-use crate::fixture::Run;
+use crate::fixture::{Finished, Run, program, rewrite, tamper};
 
-fn verdicts(run: &Run, expected: i32) -> Vec<(String, bool)> {
+pub(crate) fn verdicts(run: &Run, expected: i32) -> Vec<(String, bool)> {
     let done = run.rift(&["verify", "bundle", "--json", "verify.json"]);
     assert_eq!(done.code, expected, "{done:?}");
     let report: Value = read_json(&run.path("verify.json"), "report").unwrap();
@@ -22,19 +22,12 @@ fn verdicts(run: &Run, expected: i32) -> Vec<(String, bool)> {
     checks.iter().map(verdict).collect()
 }
 
-fn failing(run: &Run) -> Vec<String> {
+pub(crate) fn failing(run: &Run) -> Vec<String> {
     verdicts(run, 1).into_iter().filter(|(_, holds)| !holds).map(|(name, _)| name).collect()
 }
 
-fn rewrite_card(run: &Run, change: impl FnOnce(&mut Card)) {
-    let path = run.path("bundle/card.json");
-    let mut card: Card = read_json(&path, "card").unwrap();
-    change(&mut card);
-    atomic::write_json(&path, &card).unwrap();
-}
-
 /// Adds 1 to the first bias of the model in the bundle; returns the new file's digest.
-fn tamper(run: &Run) -> Digest {
+fn change_weight(run: &Run) -> Digest {
     let path = run.path("bundle/model.onnx");
     let mut proto = Model::read(&path).unwrap().into_proto();
     let graph = proto.graph.as_mut().unwrap();
@@ -50,7 +43,7 @@ fn an_exported_bundle_holds() {
     let run = Run::new();
     run.exported();
     let verdicts = verdicts(&run, 0);
-    assert_eq!(verdicts.len(), 9);
+    assert_eq!(verdicts.len(), 11);
     assert!(verdicts.iter().all(|(_, holds)| *holds));
     let report: Value = read_json(&run.path("verify.json"), "report").unwrap();
     assert_eq!(report["parity"]["n"], 5);
@@ -61,13 +54,16 @@ fn an_exported_bundle_holds() {
 fn a_tampered_weight_does_not_hold() {
     let run = Run::new();
     run.exported();
-    let digest = tamper(&run);
+    let digest = change_weight(&run);
     assert_eq!(failing(&run), ["model digest", "parity"]);
-    // Whoever also rewrites the card is caught by the logits, and by the bill of materials; without that
-    // by the logits alone.
-    rewrite_card(&run, |card| card.model = digest);
-    assert_eq!(failing(&run), ["parity", "card digest"]);
+    // Whoever also rewrites the card is caught by the logits and by what stands beside the card; who
+    // rewrites that too by the logits alone.
+    let bundle = run.path("bundle");
+    tamper(&bundle, |card| card.model = digest);
+    assert_eq!(failing(&run), ["parity", "card digest", "bill of materials", "page"]);
     std::fs::remove_file(run.path("bundle/bom.cdx.json")).unwrap();
+    assert_eq!(failing(&run), ["parity", "bill of materials", "page"]);
+    rewrite(&bundle, |_| {});
     assert_eq!(failing(&run), ["parity"]);
     let wide = run.rift(&["verify", "bundle", "--tolerance", "1.5"]);
     assert_eq!(wide.code, 0, "{wide:?}");
@@ -79,7 +75,8 @@ fn a_tampered_weight_does_not_hold() {
 fn a_card_that_says_something_else_does_not_hold() {
     let run = Run::new();
     run.exported();
-    rewrite_card(&run, |card| {
+    let bundle = run.path("bundle");
+    tamper(&bundle, |card| {
         card.classes.swap(0, 1);
         card.threat = None;
         card.opset = 18;
@@ -87,11 +84,12 @@ fn a_card_that_says_something_else_does_not_hold() {
     });
     let names =
         ["operator set", "model's checkpoint", "classes", "threat model", "probe's checkpoint"];
-    assert_eq!(failing(&run), [&names[..], &["card digest"]].concat());
-    // What the model does not say of itself stands in the bill of materials.
+    let beside = ["card digest", "bill of materials", "page"];
+    assert_eq!(failing(&run), [&names[..], &beside].concat());
+    // What the model does not say of itself stands in the bill of materials and on the page.
     run.exported();
-    rewrite_card(&run, |card| card.name = "another".to_owned());
-    assert_eq!(failing(&run), ["card digest"]);
+    tamper(&bundle, |card| card.name = "another".to_owned());
+    assert_eq!(failing(&run), beside);
     std::fs::write(run.path("bundle/bom.cdx.json"), "{").unwrap();
     run.rift(&["verify", "bundle"]).fails(2, &["is not a valid bill of materials"]);
 }
@@ -121,8 +119,21 @@ fn what_is_no_bundle_is_an_error() {
     std::fs::write(&card, &good).unwrap();
     // A model that is none, though the card agrees with it.
     std::fs::write(run.path("bundle/model.onnx"), b"not a model").unwrap();
-    rewrite_card(&run, |card| card.model = Digest::of_bytes(b"not a model"));
+    tamper(&run.path("bundle"), |card| card.model = Digest::of_bytes(b"not a model"));
     verify(&["is not a usable ONNX model"]);
     std::fs::remove_file(run.path("bundle").join(Bundle::PROBE)).unwrap();
     verify(&["it has no `probe.safetensors`"]);
+}
+
+#[test]
+fn variables_for_other_commands_are_no_error() {
+    let run = Run::new();
+    run.exported();
+    let mut command = program(&run.path(""));
+    command.args(["verify", "bundle"]).env("RIFT_TWIN", "elsewhere").env("RIFT_IMAGES", "3");
+    let done = Finished::of(&mut command);
+    assert_eq!(done.code, 0, "{done:?}");
+    // What stands on the command line is meant.
+    run.rift(&["verify", "bundle", "--twin", "bundle"]).fails(2, &["is not quantised"]);
+    run.rift(&["verify", "bundle", "--images", "3"]).fails(2, &["`--data <PATH>`"]);
 }

@@ -3,7 +3,7 @@
 //! An archive holds plain files and nothing else: no folder, no link, no name that leads elsewhere.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use tempfile::TempDir;
@@ -60,30 +60,45 @@ pub fn is_archive(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(SUFFIX)) && !path.is_dir()
 }
 
-/// Packs the files of `folder`; the same files give the same bytes.
-///
-/// # Errors
-/// If the folder holds what [`unpack`] would refuse, a file cannot be read, or the archive cannot be
-/// written; then nothing is.
-pub fn pack(folder: &Path, to: &Path) -> Result<Digest, ArchiveError> {
-    let failed = |source| ArchiveError::Read { path: folder.display().to_string(), source };
-    let files = plain_files(folder)?;
-    let fill = || -> io::Result<Vec<u8>> {
-        let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), LEVEL)?);
-        for file in &files {
-            let bytes = fs::read(file)?;
-            let mut header = tar::Header::new_ustar();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o644);
-            header.set_mtime(0);
-            let name = file.file_name().map(PathBuf::from).unwrap_or_default();
-            archive.append_data(&mut header, name, bytes.as_slice())?;
-        }
-        archive.into_inner()?.finish()
-    };
-    let bytes = fill().map_err(failed)?;
-    atomic::write_with(to, |file| file.write_all(&bytes))?;
-    Ok(Digest::of_bytes(&bytes))
+/// An archive that is ready to be written.
+pub struct Packed<'a> {
+    bytes: Vec<u8>,
+    to: &'a Path,
+}
+
+impl<'a> Packed<'a> {
+    /// Packs the files of `folder`; the same files give the same bytes.
+    ///
+    /// # Errors
+    /// If the folder holds what [`unpack`] would refuse, a file cannot be read, or nothing can be
+    /// written to `to`.
+    pub fn new(folder: &Path, to: &'a Path) -> Result<Self, ArchiveError> {
+        let failed = |source| ArchiveError::Read { path: folder.display().to_string(), source };
+        let files = plain_files(folder)?;
+        atomic::check_writable(to)?;
+        let fill = || -> io::Result<Vec<u8>> {
+            let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), LEVEL)?);
+            for file in &files {
+                let bytes = fs::read(file)?;
+                let mut header = tar::Header::new_ustar();
+                header.set_size(bytes.len() as u64);
+                header.set_mode(0o644);
+                header.set_mtime(0);
+                let name = file.file_name().map(PathBuf::from).unwrap_or_default();
+                archive.append_data(&mut header, name, bytes.as_slice())?;
+            }
+            archive.into_inner()?.finish()
+        };
+        Ok(Self { bytes: fill().map_err(failed)?, to })
+    }
+
+    /// Writes the archive, whole or not at all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self) -> Result<Digest, ArchiveError> {
+        Ok(atomic::write(self.to, &self.bytes)?)
+    }
 }
 
 /// The files of a folder, sorted, if an archive can hold them.
@@ -153,6 +168,10 @@ pub fn unpack(path: &Path) -> Result<TempDir, ArchiveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pack(folder: &Path, to: &Path) -> Result<Digest, ArchiveError> {
+        Packed::new(folder, to)?.write()
+    }
 
     fn archive(entries: &[(&str, tar::EntryType)]) -> Vec<u8> {
         let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());

@@ -3,13 +3,20 @@
 //! A file goes to a sibling first, is flushed to the disk and then renamed over its name: whoever
 //! reads sees the old file or the new one, also after a kill or with a full disk.
 
+mod staged;
+
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
+pub use staged::StagedFolder;
+
 use super::Digest;
+
+/// How the names of what is not finished yet begin.
+const UNFINISHED: &str = ".rift-";
 
 /// A file that could not be written; what was there before is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +72,7 @@ pub fn write_with(
             return device.flush();
         }
         fs::create_dir_all(parent(path))?;
-        let mut file = tempfile::Builder::new().prefix(".rift-").tempfile_in(parent(path))?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(parent(path))?;
         fill(file.as_file_mut())?;
         file.as_file().sync_all()?;
         // A temporary file is private; what users get follows their umask, as `File::create` would.
@@ -74,6 +81,35 @@ pub fn write_with(
         sync_folder(parent(path))
     };
     attempt().map_err(failed(path))
+}
+
+/// Fails now if `path` could not be written later, so that nothing else is done in vain.
+///
+/// Nothing is left behind: what is tried is a temporary file in the nearest folder that exists.
+///
+/// # Errors
+/// If it is a folder, or nothing can be written there.
+pub fn check_writable(path: &Path) -> Result<(), AtomicError> {
+    let attempt = || match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"))
+        }
+        Ok(found) if !found.is_file() => fs::OpenOptions::new().write(true).open(path).map(drop),
+        _ => try_beside(path),
+    };
+    attempt().map_err(failed(path))
+}
+
+/// Whether something can be put where `path` will be.
+fn try_beside(path: &Path) -> io::Result<()> {
+    let absolute = std::path::absolute(path)?;
+    let exists = |folder: &&Path| folder.exists();
+    let folder = absolute.ancestors().skip(1).find(exists).unwrap_or(Path::new("/"));
+    if !folder.is_dir() {
+        let reason = format!("`{}` is no folder", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, reason));
+    }
+    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder).map(drop)
 }
 
 /// Writes `value` to `path` as indented JSON with a final line break.
@@ -85,90 +121,6 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<Digest, AtomicE
         serde_json::to_vec_pretty(value).map_err(io::Error::other).map_err(failed(path))?;
     bytes.push(b'\n');
     write(path, &bytes)
-}
-
-/// A folder that comes into being at once: filled under another name and renamed by
-/// [`commit`](StagedFolder::commit). Dropped without, it leaves nothing.
-#[derive(Debug)]
-pub struct StagedFolder {
-    staging: tempfile::TempDir,
-    target: PathBuf,
-}
-
-impl StagedFolder {
-    /// Starts a folder that will become `target`.
-    ///
-    /// # Errors
-    /// If `target` is a file, a folder that Rift did not make (it lacks `marker`), or its parent
-    /// cannot be written.
-    pub fn new(target: &Path, marker: &str) -> Result<Self, AtomicError> {
-        let attempt = || {
-            if target.is_file() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is a file"));
-            }
-            let is_empty = || Ok::<_, io::Error>(fs::read_dir(target)?.next().is_none());
-            if target.is_dir() && !target.join(marker).exists() && !is_empty()? {
-                let reason = format!("the folder exists and holds no `{marker}`");
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
-            }
-            fs::create_dir_all(parent(target))?;
-            tempfile::Builder::new().prefix(".rift-").tempdir_in(parent(target))
-        };
-        let staging = attempt().map_err(failed(target))?;
-        Ok(Self { staging, target: target.to_owned() })
-    }
-
-    /// The folder to fill.
-    pub fn path(&self) -> &Path {
-        self.staging.path()
-    }
-
-    /// Gives the folder its name, replacing an older one: in one step where the system can exchange
-    /// two folders (Linux). Elsewhere there is a moment between two renames in which none has the
-    /// name and the older one lies beside it.
-    ///
-    /// # Errors
-    /// If it cannot be renamed; the older folder is put back.
-    pub fn commit(self) -> Result<(), AtomicError> {
-        let attempt = || {
-            open_folder(self.staging.path())?;
-            if !self.target.exists() {
-                fs::rename(self.staging.path(), &self.target)?;
-            } else if !exchange(self.staging.path(), &self.target)? {
-                self.replace()?;
-            }
-            // After an exchange the older folder lies where this one was; it goes with the staging.
-            sync_folder(parent(&self.target))
-        };
-        attempt().map_err(failed(&self.target))
-    }
-
-    fn replace(&self) -> io::Result<()> {
-        let old = self.staging.path().with_extension("old");
-        fs::rename(&self.target, &old)?;
-        if let Err(error) = fs::rename(self.staging.path(), &self.target) {
-            fs::rename(&old, &self.target)?;
-            return Err(error);
-        }
-        fs::remove_dir_all(&old)
-    }
-}
-
-/// Lets two folders exchange their names in one step; `false` where the system cannot.
-#[cfg(target_os = "linux")]
-fn exchange(one: &Path, other: &Path) -> io::Result<bool> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
-    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(true),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn exchange(_: &Path, _: &Path) -> io::Result<bool> {
-    Ok(false)
 }
 
 #[cfg(unix)]
@@ -192,22 +144,11 @@ fn make_readable(_: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
-fn open_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
-}
-
-#[cfg(not(unix))]
-fn open_folder(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
+    pub(super) fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(folder)
             .unwrap()
             .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
@@ -242,29 +183,17 @@ mod tests {
             assert!(fs::metadata(device).unwrap().file_type().is_char_device());
         }
     }
-
     #[test]
-    fn a_staged_folder_appears_whole_or_not_at_all() {
+    fn what_cannot_be_written_is_known_before() {
         let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("bundle");
-        let staged = StagedFolder::new(&target, "card.json").unwrap();
-        fs::write(staged.path().join("card.json"), b"1").unwrap();
-        drop(staged);
+        let path = folder.path().join("a.json");
+        check_writable(&path).unwrap();
+        check_writable(&folder.path().join("new/deep/a.json")).unwrap();
         assert!(names(folder.path()).is_empty());
-        for text in ["1", "2"] {
-            let staged = StagedFolder::new(&target, "card.json").unwrap();
-            fs::write(staged.path().join("card.json"), text).unwrap();
-            staged.commit().unwrap();
-            assert_eq!(fs::read_to_string(target.join("card.json")).unwrap(), text);
-        }
-        assert_eq!(names(folder.path()), ["bundle"]);
-    }
-
-    #[test]
-    fn a_folder_of_somebody_else_is_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("thesis.tex"), b"").unwrap();
-        let error = StagedFolder::new(folder.path(), "card.json").unwrap_err();
-        assert!(std::error::Error::source(&error).unwrap().to_string().contains("card.json"));
+        assert!(check_writable(folder.path()).is_err());
+        write(&path, b"x").unwrap();
+        check_writable(&path).unwrap();
+        assert!(check_writable(&path.join("below-a-file")).is_err());
+        assert_eq!(names(folder.path()), ["a.json"]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::archive::{self, ArchiveError};
+use super::atomic::{AtomicError, StagedFolder};
 use super::{Card, Digest, DigestError, JsonError, Probe, ProbeError, read_json_of};
 
 /// A bundle on disk, its files checked against the digests in its card.
@@ -76,6 +77,24 @@ impl Bundle {
     /// The signature's file name, that of OpenSSF model signing.
     pub const SIGNATURE: &'static str = "model.sig";
 
+    /// The page for people.
+    pub const PAGE: &'static str = "README.md";
+    /// The bill of materials' file name, which ends as programs expect it.
+    pub const BILL: &'static str = "bom.cdx.json";
+    /// The file name of the list of operators that a runtime for the optimised model needs.
+    pub const OPERATORS: &'static str = "required_operators.config";
+
+    /// Every file that may be in a bundle, the one by which it is known first.
+    pub const ALL: [&'static str; 8] = [
+        Self::CARD,
+        Self::MODEL,
+        Self::PROBE,
+        Self::PAGE,
+        Self::BILL,
+        Self::OPTIMIZED,
+        Self::OPERATORS,
+        Self::SIGNATURE,
+    ];
     /// The files that programs act on.
     pub const FILES: [&'static str; 4] = [Self::MODEL, Self::CARD, Self::PROBE, Self::OPTIMIZED];
 
@@ -119,6 +138,14 @@ impl Bundle {
             return Err(BundleError::Format { path: path.display().to_string(), found });
         }
         Ok(Self { path: folder.to_owned(), card, card_digest, _unpacked: unpacked })
+    }
+
+    /// Starts a bundle that will become `target`, replacing an older one there.
+    ///
+    /// # Errors
+    /// If something else is there, or a file that is no bundle's lies in it.
+    pub fn stage(target: &Path) -> Result<StagedFolder, AtomicError> {
+        StagedFolder::new(target, &Self::ALL)
     }
 
     /// The model's path.

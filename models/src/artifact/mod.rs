@@ -18,6 +18,7 @@ mod digest;
 mod interval;
 mod lineage;
 mod mrc;
+pub mod place;
 mod probe;
 mod quantization;
 mod reading;

@@ -82,6 +82,8 @@ pub enum Mismatch {
     Key,
     /// Its bytes are not those that the key signed.
     Forged,
+    /// It is over something else than files.
+    Kind(String),
     /// Files differ from those that were signed.
     Files(Vec<Difference>),
     /// It says something of another file.
@@ -111,6 +113,9 @@ impl fmt::Display for Mismatch {
         match self {
             Self::Key => f.write_str("it was made with another key"),
             Self::Forged => f.write_str("the key did not sign these bytes"),
+            Self::Kind(found) => {
+                write!(f, "it is not of the files of a bundle but a statement of type `{found}`")
+            }
             Self::Files(differences) => {
                 let texts: Vec<String> = differences.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join(", "))
