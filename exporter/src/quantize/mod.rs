@@ -1,78 +1,47 @@
 //! Models on integers: a quarter of the size, several times the speed.
 //!
-//! The float model of a bundle is calibrated on training images ([`mod@calibrate`], [`range`]),
-//! written anew on integers ([`plan`], [`weights`], [`mod@rewrite`], [`mod@correct`]) and held against
-//! itself on validation images, as they are and under attack, before anything is written. What loses more than
-//! was accepted is refused.
+//! The float model of a bundle is brought into one form ([`prepare`]), calibrated on training images
+//! ([`mod@calibrate`], [`range`]), written anew on integers ([`mod@layers`], [`plan`], [`weights`],
+//! [`mod@rewrite`], [`mod@correct`]) and held against itself on validation images, as they are and
+//! under attack, before anything is written. What loses more than was accepted is refused.
 
 pub mod calibrate;
 pub mod correct;
 mod error;
 pub mod half;
+pub mod layers;
 pub mod plan;
+pub mod prepare;
 pub mod range;
+mod request;
 pub mod rewrite;
 mod search;
+mod tail;
 pub mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ndarray::Array2;
 use rift_models::artifact::{Bundle, Calibration, Digest, Pair, Quantization, WeightFormat};
 use rift_models::dataset::{Dataset, Request as DataRequest, Split};
 use rift_models::onnx::{GraphIndex, Model};
-use rift_models::threat::AttackSpec;
 use rift_runtime::attack::gradient::Graphs;
 use rift_runtime::session::{Classifier, SessionOptions};
 
 pub use error::QuantizeError;
+pub use request::{KeepFloat, Request};
 
 use crate::verify::robustness::{HEAD, Steered, Trial, Verdicts};
-use plan::{Plan, layers};
-use range::{Method, Range};
-use rewrite::{Style, rewrite};
+use correct::Last;
+use layers::{Layer, always_float, layers};
+use plan::Plan;
+use range::Range;
+use rewrite::rewrite;
 use search::{Exam, Search};
 
-/// Which layers stay in float.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeepFloat {
-    /// Those of these names.
-    Named(BTreeSet<String>),
-    /// Those that a search finds, beside those that a policy keeps.
-    Auto,
-}
-
-/// What to quantise, how, and what loss is accepted.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The bundle of the float model.
-    pub bundle: PathBuf,
-    /// The images.
-    pub data: PathBuf,
-    /// How ranges are chosen.
-    pub method: Method,
-    /// Training images by which they are.
-    pub calibration_images: usize,
-    /// Validation images that are measured on.
-    pub images: usize,
-    /// How weights are stored.
-    pub weights: WeightFormat,
-    /// How numbers become integers.
-    pub style: Style,
-    /// Whether the first layer stays in float.
-    pub first_float: bool,
-    /// Whether the last layer stays in float.
-    pub last_float: bool,
-    /// Which others do.
-    pub keep_float: KeepFloat,
-    /// Whether the last bias makes up for the mean error of the logits.
-    pub bias_correction: bool,
-    /// The attack.
-    pub attack: AttackSpec,
-    /// The largest loss of clean or robust accuracy that is accepted, in percentage points.
-    pub max_drop: f64,
-}
+/// A model of more than this share of its twin's size has gained nothing worth the loss.
+const LITTLE_GAIN: f64 = 0.9;
 
 /// A quantised model that has been measured and found good enough.
 #[derive(Debug)]
@@ -99,12 +68,26 @@ pub fn quantize(request: &Request, options: &SessionOptions) -> Result<Quantized
     let served = Classifier::from_bytes(&request.bundle, model.to_bytes())?;
     tracing::info!("measuring the quantised model on {} images", work.exam.len());
     let found = work.try_out(&served)?;
-    let quantization = work.describe((&model, &float_layers), &float, &found);
+    let quantization = work.describe((&model, &float_layers), &float, &found)?;
     // A loss of exactly what is accepted is accepted, whatever the last bit says.
     if quantization.clean.drop().max(quantization.robust.drop()) > request.max_drop + 1e-9 {
         return Err(QuantizeError::Drop(Box::new(quantization)));
     }
+    warn_of_size(&quantization);
     Ok(Quantized { twin: work.bundle, model, quantization })
+}
+
+/// Says so where a model is hardly smaller than its twin.
+fn warn_of_size(quantization: &Quantization) {
+    let ratio = quantization.bytes as f64 / quantization.twin_bytes as f64;
+    if ratio > LITTLE_GAIN {
+        let names = quantization.float_layers.iter().map(|name| format!("`{name}`"));
+        let kept = match names.collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => names,
+            names => format!("; in float stay {names}"),
+        };
+        tracing::warn!("the model has {ratio:.3} of the float model's size{kept}");
+    }
 }
 
 /// What is needed throughout.
@@ -112,11 +95,13 @@ struct Work<'a> {
     request: &'a Request,
     options: &'a SessionOptions,
     twin: Classifier,
+    /// The twin in the form of which the plan knows most, where it is not in that form already.
+    prepared: Option<Classifier>,
     bundle: Bundle,
     graphs: Graphs,
     calibration: Option<Dataset>,
-    /// The float model's logits of the calibration images, where they are to be kept on average.
-    expected: Option<Array2<f32>>,
+    /// The last layer and its logits of the calibration images, where they are to be kept on average.
+    expected: Option<(Last, Array2<f32>)>,
     exam: Dataset,
 }
 
@@ -135,7 +120,11 @@ impl<'a> Work<'a> {
             let op = "Cast".to_owned();
             return Err(QuantizeError::AlreadyQuantized { path: path(), op });
         }
-        if layers(&index).is_empty() {
+        let prepared = prepare::prepare(twin.model(), request.weights == WeightFormat::Int8)?
+            .map(|model| Classifier::from_bytes(&request.bundle, model.to_bytes()))
+            .transpose()?;
+        let source = prepared.as_ref().map_or(twin.model(), Classifier::model);
+        if layers(&GraphIndex::new(source)?).is_empty() {
             return Err(QuantizeError::NoLayers { path: path() });
         }
         let calibration = match request.weights {
@@ -148,12 +137,56 @@ impl<'a> Work<'a> {
         };
         let exam = images(&twin, &request.data, (Split::Validation, request.images, "--images"))?;
         let graphs = Graphs::build(&twin, [HEAD])?;
-        let mut work =
-            Self { request, options, twin, bundle, graphs, calibration, expected: None, exam };
-        if let Some(data) = work.calibration.as_ref().filter(|_| request.bias_correction) {
-            work.expected = Some(work.trial(data).logits(&work.twin)?);
-        }
+        let mut work = Self {
+            request,
+            options,
+            twin,
+            prepared,
+            bundle,
+            graphs,
+            calibration,
+            expected: None,
+            exam,
+        };
+        work.expected = work.expect()?;
         Ok(work)
+    }
+
+    /// The float model that becomes integers.
+    fn source(&self) -> &Classifier {
+        self.prepared.as_ref().unwrap_or(&self.twin)
+    }
+
+    /// What the last layer gives for the calibration images, where its bias is to be corrected.
+    fn expect(&self) -> Result<Option<(Last, Array2<f32>)>, QuantizeError> {
+        let Some(data) = self.calibration.as_ref().filter(|_| self.request.bias_correction) else {
+            return Ok(None);
+        };
+        let source = self.source();
+        let Some(last) = Last::of(source.model(), source.output_name())? else {
+            tracing::info!(
+                "no bias is corrected: no linear layer with a bias of its own comes last"
+            );
+            return Ok(None);
+        };
+        let logits = self.logits(source, &last, data)?;
+        Ok(Some((last, logits)))
+    }
+
+    /// What the last layer gives, whatever stands behind it.
+    fn logits(
+        &self,
+        classifier: &Classifier,
+        last: &Last,
+        data: &Dataset,
+    ) -> Result<Array2<f32>, QuantizeError> {
+        let trial = self.trial(data);
+        Ok(match last.bare(classifier.model())? {
+            Some(bare) => {
+                trial.logits(&Classifier::from_bytes(&self.request.bundle, bare.to_bytes())?)?
+            }
+            None => trial.logits(classifier)?,
+        })
     }
 
     fn try_out(&self, served: &Classifier) -> Result<Verdicts, QuantizeError> {
@@ -168,12 +201,12 @@ impl<'a> Work<'a> {
     /// The ranges of all values that any plan needs; none where activations stay float.
     fn calibrate(&self) -> Result<BTreeMap<String, Range>, QuantizeError> {
         let Some(data) = &self.calibration else { return Ok(BTreeMap::new()) };
-        let index = GraphIndex::new(self.twin.model())?;
+        let index = GraphIndex::new(self.source().model())?;
         let whole = Plan::new(&index, &BTreeSet::new());
         let values: BTreeSet<String> = whole.values.into_values().collect();
         let values: Vec<String> = values.into_iter().collect();
         tracing::info!("calibrating {} values on {} images", values.len(), data.len());
-        calibrate::calibrate(&self.twin, &values, (data, self.request.method), self.options)
+        calibrate::calibrate(self.source(), &values, (data, self.request.method), self.options)
     }
 
     fn float_layers(
@@ -181,21 +214,23 @@ impl<'a> Work<'a> {
         ranges: &BTreeMap<String, Range>,
         float: &Verdicts,
     ) -> Result<BTreeSet<String>, QuantizeError> {
-        let index = GraphIndex::new(self.twin.model())?;
-        let layers = layers(&index);
+        let index = GraphIndex::new(self.source().model())?;
+        let (layers, always) = (layers(&index), always_float(&index));
+        let mut all: Vec<&Layer> = layers.iter().chain(&always).collect();
+        all.sort_by_key(|layer| layer.node);
         let mut kept = BTreeSet::new();
         if self.request.first_float {
-            kept.extend(layers.first().map(|layer| layer.name.clone()));
+            kept.extend(all.first().map(|layer| layer.name.clone()));
         }
         if self.request.last_float {
-            kept.extend(layers.last().map(|layer| layer.name.clone()));
+            kept.extend(all.last().map(|layer| layer.name.clone()));
         }
         match &self.request.keep_float {
             KeepFloat::Named(names) => {
                 for name in names {
-                    if layers.iter().all(|layer| layer.name != *name) {
+                    if all.iter().all(|layer| layer.name != *name) {
                         let known: Vec<String> =
-                            layers.iter().map(|layer| format!("`{}`", layer.name)).collect();
+                            all.iter().map(|layer| format!("`{}`", layer.name)).collect();
                         let known = known.join(", ");
                         return Err(QuantizeError::UnknownLayer { name: name.clone(), known });
                     }
@@ -207,7 +242,7 @@ impl<'a> Work<'a> {
             }
             KeepFloat::Auto => {}
         }
-        if kept.len() == layers.len() {
+        if layers.iter().all(|layer| kept.contains(&layer.name)) {
             return Err(QuantizeError::AllFloat);
         }
         Ok(kept)
@@ -222,7 +257,7 @@ impl<'a> Work<'a> {
         let images = (self.exam.batch(0..self.exam.len()), self.exam.labels.clone());
         let exam = Exam::new(&self.twin, images, float, self.options)?;
         let search = Search {
-            model: self.twin.model(),
+            model: self.source().model(),
             write: &|float_layers| self.model(ranges, float_layers),
             options: self.options,
             exam: &exam,
@@ -238,7 +273,7 @@ impl<'a> Work<'a> {
         ranges: &BTreeMap<String, Range>,
         float_layers: &BTreeSet<String>,
     ) -> Result<Model, QuantizeError> {
-        let model = self.twin.model();
+        let model = self.source().model();
         match self.request.weights {
             WeightFormat::Int8 => {
                 let plan = Plan::new(&GraphIndex::new(model)?, float_layers);
@@ -254,12 +289,12 @@ impl<'a> Work<'a> {
 
     /// The float model that makes up for what `rounded` gets wrong on average, where that is wanted.
     fn corrected(&self, rounded: &Model) -> Result<Option<Model>, QuantizeError> {
-        let (Some(data), Some(expected)) = (&self.calibration, &self.expected) else {
+        let (Some(data), Some((last, expected))) = (&self.calibration, &self.expected) else {
             return Ok(None);
         };
         let served = Classifier::from_bytes(&self.request.bundle, rounded.to_bytes())?;
-        let error = correct::mean_error(&self.trial(data).logits(&served)?, expected);
-        correct::correct(self.twin.model(), &error)
+        let error = correct::mean_error(&self.logits(&served, last, data)?, expected);
+        last.correct(self.source().model(), &error)
     }
 
     fn describe(
@@ -267,7 +302,10 @@ impl<'a> Work<'a> {
         (model, float_layers): (&Model, &BTreeSet<String>),
         float: &Verdicts,
         found: &Verdicts,
-    ) -> Quantization {
+    ) -> Result<Quantization, QuantizeError> {
+        let index = GraphIndex::new(self.source().model())?;
+        let always = always_float(&index).into_iter().map(|layer| layer.name);
+        let float_layers: BTreeSet<String> = float_layers.iter().cloned().chain(always).collect();
         let request = self.request;
         let [clean, robust] = float.accuracies();
         let [clean_found, robust_found] = found.accuracies();
@@ -277,11 +315,11 @@ impl<'a> Work<'a> {
             n: data.len(),
             data: data.digest.clone(),
         });
-        Quantization {
+        Ok(Quantization {
             weights: request.weights,
             activations: calibration.as_ref().map(|_| request.style.activations),
             calibration,
-            float_layers: float_layers.iter().cloned().collect(),
+            float_layers: float_layers.into_iter().collect(),
             twin: self.twin.digest().clone(),
             twin_bytes: self.twin.model().to_bytes().len() as u64,
             bytes: model.to_bytes().len() as u64,
@@ -291,7 +329,7 @@ impl<'a> Work<'a> {
             clean: Pair { float: clean, quantized: clean_found },
             robust: Pair { float: robust, quantized: robust_found },
             max_drop: request.max_drop,
-        }
+        })
     }
 }
 

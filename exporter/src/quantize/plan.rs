@@ -4,64 +4,31 @@
 //! each input, `QuantizeLinear` after the output, nothing in between and no other reader. Hence
 //!
 //! - a convolution whose only reader is a ReLU is quantised after that, and its range is the ReLU's;
+//!   a `Clip` from 0 on is a ReLU too, and is left out: the bytes end where it does;
 //! - a residual addition is quantised at both inputs;
 //! - a value that is quantised for one reader is quantised for all;
 //! - what only moves numbers (`Flatten`, `MaxPool`) has one grid on both sides;
-//! - the logits stay float: the last layer takes integers and gives numbers.
+//! - the logits stay float: the last layer takes integers and gives numbers, whatever stands behind it;
+//! - another output of the model is the number that it was, and its readers have it as integers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rift_models::onnx::proto::NodeProto;
-use rift_models::onnx::{Attributes, DataType, GraphIndex, attribute, tensor};
+use rift_models::onnx::{GraphIndex, is_default_domain, tensor};
 
-/// A layer whose weights can be integers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layer {
-    /// Its node.
-    pub node: usize,
-    /// The module's name.
-    pub name: String,
-    /// Weights, without the bias.
-    pub weights: usize,
-}
+use super::layers::layers;
+use super::tail::tail;
 
 /// What becomes integers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The nodes that compute on integers, layers among them.
     pub nodes: BTreeSet<usize>,
     /// The values that are integers between their maker and their readers, each with the value whose
     /// range it has: itself, or what it was moved from.
     pub values: BTreeMap<String, String>,
-}
-
-/// The layers of a graph, in its order.
-pub fn layers(index: &GraphIndex<'_>) -> Vec<Layer> {
-    let layer = |(node, proto): (usize, &NodeProto)| {
-        let weights = index.constant(proto.input.get(1)?)?;
-        let is_float = tensor::data_type(weights) == DataType::Float;
-        (is_float && is_layer(proto)).then(|| Layer {
-            node,
-            name: attribute::node_label(proto).to_owned(),
-            weights: weights.dims.iter().product::<i64>() as usize,
-        })
-    };
-    index.nodes().iter().enumerate().filter_map(layer).collect()
-}
-
-/// Whether ONNX Runtime has an integer form of this layer.
-fn is_layer(node: &NodeProto) -> bool {
-    let attributes = Attributes::of(node);
-    let plain = |name: &str| attributes.float(name).is_ok_and(|v| v.is_none_or(|v| v == 1.0));
-    match node.op_type() {
-        "Conv" => true,
-        "Gemm" => {
-            plain("alpha")
-                && plain("beta")
-                && attributes.int("transA").is_ok_and(|v| v.is_none_or(|v| v == 0))
-        }
-        _ => false,
-    }
+    /// The `Clip` nodes that bytes make superfluous, each with its upper bound.
+    pub absorbed: BTreeMap<usize, f32>,
 }
 
 /// The first operator that computes on integers already.
@@ -85,12 +52,14 @@ impl Plan {
             index,
             nodes: chosen.map(|layer| layer.node).collect(),
             integers: BTreeSet::new(),
+            tail: tail(index),
         };
         for node in 0..index.nodes().len() {
             planner.consider(node);
         }
         let values = planner.values();
-        Self { nodes: planner.nodes, values }
+        let absorbed = planner.absorbed(&values);
+        Self { nodes: planner.nodes, values, absorbed }
     }
 }
 
@@ -99,6 +68,8 @@ struct Planner<'i, 'm> {
     nodes: BTreeSet<usize>,
     /// The values that the nodes so far make on integers.
     integers: BTreeSet<String>,
+    /// The logits, and what becomes of them.
+    tail: BTreeSet<&'m str>,
 }
 
 impl Planner<'_, '_> {
@@ -107,6 +78,7 @@ impl Planner<'_, '_> {
         let node = &self.index.nodes()[at];
         let is_integer = |value: &String| self.integers.contains(value);
         let joins = match node.op_type() {
+            "Add" if node.output.iter().any(|value| self.tail.contains(value.as_str())) => false,
             "Add" => {
                 node.input.iter().all(|value| self.index.constant(value).is_none())
                     && node.input.iter().any(is_integer)
@@ -120,7 +92,7 @@ impl Planner<'_, '_> {
             self.nodes.insert(at);
         }
         let gives = self.nodes.contains(&at)
-            || (node.op_type() == "Relu" && node.input.iter().all(is_integer))
+            || (self.ceiling(at).is_some() && node.input.first().is_some_and(is_integer))
             || (moves(node) && node.input.first().is_some_and(is_integer));
         if gives {
             self.integers.extend(node.output.iter().cloned());
@@ -145,9 +117,10 @@ impl Planner<'_, '_> {
             let node = &self.index.nodes()[at];
             let read = if node.op_type() == "Add" { 2 } else { 1 };
             values.extend(node.input.iter().take(read).cloned());
-            values.extend(node.output.first().map(|value| self.settled(value).to_owned()));
+            let made = node.output.first().map(|value| self.settled(value));
+            let made = made.filter(|value| !self.is_output(value) && !self.tail.contains(value));
+            values.extend(made.map(str::to_owned));
         }
-        values.retain(|value| !self.is_output(value));
         // What is moved has the grid of what it was moved from, which is then quantised too.
         let mut origins = BTreeMap::new();
         for value in values {
@@ -165,15 +138,47 @@ impl Planner<'_, '_> {
 
     /// The value after the ReLU, where that is the only reader.
     fn settled<'v>(&'v self, value: &'v str) -> &'v str {
-        if self.is_output(value) {
-            return value;
-        }
+        let made = self.activation(value).and_then(|at| self.index.nodes()[at].output.first());
+        made.map_or(value, String::as_str)
+    }
+
+    /// The ReLU that alone reads `value`.
+    fn activation(&self, value: &str) -> Option<usize> {
         match self.index.consumers(value) {
-            [reader] if self.index.nodes()[*reader].op_type() == "Relu" => {
-                self.index.nodes()[*reader].output.first().map_or(value, String::as_str)
+            [reader] if !self.is_output(value) => {
+                self.ceiling(*reader).is_some().then_some(*reader)
             }
-            _ => value,
+            _ => None,
         }
+    }
+
+    /// The largest number that a ReLU gives: none but memory's, or that of a `Clip` from 0 on.
+    fn ceiling(&self, at: usize) -> Option<f32> {
+        let node = &self.index.nodes()[at];
+        let bound = |slot: usize| {
+            let stored = tensor::load::<f32>(self.index.constant(node.input.get(slot)?)?).ok()?;
+            stored.first().copied().filter(|_| stored.len() == 1)
+        };
+        match node.op_type() {
+            _ if !is_default_domain(node) => None,
+            "Relu" => Some(f32::INFINITY),
+            "Clip" if bound(1) != Some(0.0) => None,
+            "Clip" if node.input.get(2).is_none_or(String::is_empty) => Some(f32::INFINITY),
+            "Clip" => bound(2).filter(|most| *most > 0.0),
+            _ => None,
+        }
+    }
+
+    /// The `Clip` nodes between a node on integers and its bytes.
+    fn absorbed(&self, values: &BTreeMap<String, String>) -> BTreeMap<usize, f32> {
+        let absorbed = |at: &usize| {
+            let clip = self.activation(self.index.nodes()[*at].output.first()?)?;
+            let node = &self.index.nodes()[clip];
+            let made = node.output.first()?;
+            let is_bytes = values.contains_key(made) && !self.is_output(made);
+            (node.op_type() == "Clip" && is_bytes).then_some((clip, self.ceiling(clip)?))
+        };
+        self.nodes.iter().filter_map(absorbed).collect()
     }
 
     fn moved_from(&self, value: &str) -> Option<&str> {

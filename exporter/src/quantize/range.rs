@@ -9,7 +9,7 @@
 use rift_models::artifact::ActivationFormat;
 
 /// The steps between the 256 levels of a byte.
-const STEPS: f64 = 255.0;
+pub(super) const STEPS: f64 = 255.0;
 /// No scale is smaller: a product of two must still be a number.
 const SMALLEST_SCALE: f64 = 1e-12;
 /// The share of a range by which its candidates shrink.

@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::{Array1, Axis, IxDyn, aview0};
 use rift_models::artifact::ActivationFormat;
-use rift_models::onnx::proto::{AttributeProto, ModelProto, NodeProto, TensorProto};
+use rift_models::onnx::proto::{
+    AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+};
 use rift_models::onnx::{Attributes, GraphIndex, Model, Names, attribute, tensor};
 
 use super::QuantizeError;
 use super::plan::Plan;
-use super::range::{Grid, Range};
+use super::range::{Grid, Range, STEPS};
 use super::weights::Weights;
 
 /// How numbers become integers.
@@ -92,6 +94,8 @@ struct Writer<'a, 'm> {
     read_as: BTreeMap<String, String>,
     zero_points: BTreeMap<i32, String>,
     scales: BTreeMap<String, String>,
+    /// Constants that something reads as numbers, so that they are kept as such.
+    float_read: BTreeSet<&'m str>,
     /// Values and parameters that have been numbered.
     count: usize,
 }
@@ -117,6 +121,7 @@ impl<'a, 'm> Writer<'a, 'm> {
             read_as: BTreeMap::new(),
             zero_points: BTreeMap::new(),
             scales: BTreeMap::new(),
+            float_read: float_read(index, plan),
             count: 0,
         }
     }
@@ -134,6 +139,9 @@ impl<'a, 'm> Writer<'a, 'm> {
     }
 
     fn node(&mut self, at: usize, node: &NodeProto) -> Result<(), QuantizeError> {
+        if self.absorb(at, node)? {
+            return Ok(());
+        }
         let mut node = node.clone();
         if self.plan.nodes.contains(&at) && matches!(node.op_type(), "Conv" | "Gemm") {
             self.layer(&mut node)?;
@@ -147,6 +155,26 @@ impl<'a, 'm> Writer<'a, 'm> {
         let made = node.output.clone();
         self.nodes.push(node);
         made.iter().try_for_each(|value| self.quantize(value))
+    }
+
+    /// Leaves a `Clip` out whose bounds are those of the bytes behind it; whether it is one.
+    fn absorb(&mut self, at: usize, node: &NodeProto) -> Result<bool, QuantizeError> {
+        let (Some(most), [read, ..], [made]) =
+            (self.plan.absorbed.get(&at), &node.input[..], &node.output[..])
+        else {
+            return Ok(false);
+        };
+        // A value that was never above 0 has a grid that says nothing about where it ends.
+        let reaches = self.grid(made)?.map(|grid| f64::from(grid.scale) * STEPS);
+        if reaches.is_none_or(|reach| reach > f64::from(*most) * (1.0 + 1e-6)) {
+            return Ok(false);
+        }
+        let makers = self.nodes.iter_mut().rev().flat_map(|node| &mut node.output);
+        for output in makers.filter(|output| *output == read) {
+            output.clone_from(made);
+        }
+        self.quantize(made)?;
+        Ok(true)
     }
 
     /// Puts the integers of a value between its maker and its readers, where the plan says so.
@@ -202,7 +230,9 @@ impl<'a, 'm> Writer<'a, 'm> {
         let is_matrix = integers.dims.len() == 2;
         let count = self.next();
         // A tensor that two layers share is stored for each: their inputs' scales differ.
-        let is_taken = self.initializers.iter().any(|made| made.name() == name);
+        // So is one that is read as numbers too.
+        let is_taken = self.float_read.contains(name)
+            || self.initializers.iter().any(|made| made.name() == name);
         let stored =
             if is_taken { self.names.fresh(&format!("q{count}")) } else { name.to_owned() };
         integers.name = Some(stored.clone());
@@ -254,6 +284,17 @@ impl<'a, 'm> Writer<'a, 'm> {
     }
 }
 
+/// The constants that anything but a layer on integers reads.
+fn float_read<'m>(index: &GraphIndex<'m>, plan: &Plan) -> BTreeSet<&'m str> {
+    let outputs = index.outputs().iter().map(ValueInfoProto::name);
+    let read = index.nodes().iter().enumerate().flat_map(|(at, node)| {
+        let is_layer = plan.nodes.contains(&at) && matches!(node.op_type(), "Conv" | "Gemm");
+        let slots = if is_layer { 1 } else { node.input.len() };
+        node.input.iter().take(slots).map(String::as_str)
+    });
+    outputs.chain(read).filter(|value| index.constant(value).is_some()).collect()
+}
+
 /// Whether an attribute of a convolution says what holds without it.
 fn is_understood(attribute: &AttributeProto) -> bool {
     match attribute.name() {
@@ -265,7 +306,7 @@ fn is_understood(attribute: &AttributeProto) -> bool {
 }
 
 /// A bias as one number an output: a `Gemm` may have a single number, or a row in a matrix.
-fn row(
+pub(super) fn row(
     bias: &ndarray::ArrayD<f32>,
     outputs: usize,
     node: &NodeProto,

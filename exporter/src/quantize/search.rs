@@ -16,7 +16,7 @@ use rift_runtime::attack::oracle::prediction;
 use rift_runtime::session::{Classifier, Pool, SessionError, SessionOptions};
 
 use super::QuantizeError;
-use super::plan::{Layer, layers};
+use super::layers::{Layer, layers};
 use crate::verify::robustness::Verdicts;
 
 /// A byte a weight becomes four.

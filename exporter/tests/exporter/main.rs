@@ -4,14 +4,19 @@
 
 mod audit;
 mod deploy;
+mod evidence;
 mod export;
 mod figures;
 mod fixture;
 mod gradient;
 mod kill;
+mod network;
 mod parity;
 mod peers;
+mod places;
 mod quantize;
+mod quantize_foreign;
+mod quantize_limits;
 mod reference;
 mod schema;
 mod sign;

@@ -10,7 +10,7 @@ use rift_models::onnx::{DataType, Dim, GraphIndex, Model, TensorType, tensor};
 use rift_models::threat::{AttackSpec, Norm};
 use rift_runtime::session::{Classifier, Pool, SessionOptions, ahead};
 
-use crate::fixture::{Finished, Run};
+use crate::fixture::{self, Finished, Run};
 use crate::reference;
 
 /// Images that the network classifies correctly by their definition: their labels are what it says.
@@ -39,7 +39,7 @@ pub(crate) fn with_data() -> Run {
 }
 
 /// Dark, middling and bright noise in turn.
-fn images() -> Array4<f32> {
+pub(crate) fn images() -> Array4<f32> {
     let mut images = reference::images(IMAGES, [1, 12, 12], 21);
     for (n, mut image) in images.axis_iter_mut(Axis(0)).enumerate() {
         image *= [0.1, 0.5, 1.0][n % 3];
@@ -69,11 +69,11 @@ fn quantize_on(run: &Run, data: &str, more: &[&str]) -> Finished {
     run.rift(&[&usual[..], &calibration, &exam, more].concat())
 }
 
-fn card(run: &Run) -> Card {
+pub(crate) fn card(run: &Run) -> Card {
     read_json(&run.path("small/card.json"), "card").unwrap()
 }
 
-fn counts(model: &Model, op: &str) -> usize {
+pub(crate) fn counts(model: &Model, op: &str) -> usize {
     model.graph().node.iter().filter(|node| node.op_type() == op).count()
 }
 
@@ -237,15 +237,12 @@ fn half_precision_halves_the_size_alone() {
 }
 
 /// A bundle as an older program may have written its model: operator set and constants as given.
-fn aged(run: &Run, age: impl FnOnce(&mut ModelProto)) {
+pub(crate) fn aged(run: &Run, age: impl FnOnce(&mut ModelProto)) {
     let path = run.path("bundle/model.onnx");
     let mut proto = Model::read(&path).unwrap().into_proto();
     age(&mut proto);
     let digest = Model::from_proto(proto).unwrap().write(&path).unwrap();
-    let path = run.path("bundle/card.json");
-    let mut card: Card = read_json(&path, "card").unwrap();
-    card.model = digest;
-    atomic::write_json(&path, &card).unwrap();
+    fixture::rewrite(&run.path("bundle"), |card| card.model = digest);
 }
 
 #[test]
@@ -279,11 +276,8 @@ fn models_of_other_programs_become_integers() {
 #[test]
 fn an_archive_has_the_threat_model_of_its_bundle() {
     let run = with_data();
-    let path = run.path("bundle/card.json");
-    let mut card: Card = read_json(&path, "card").unwrap();
     let threat = AttackSpec { norm: Norm::L2, eps: "0.5".parse().unwrap(), ..AttackSpec::pgd20() };
-    card.threat = Some(threat.clone());
-    atomic::write_json(&path, &card).unwrap();
+    fixture::rewrite(&run.path("bundle"), |card| card.threat = Some(threat.clone()));
     let packed = run.rift(&["deploy", "bundle", "--archive", "bundle.tar.zst"]);
     assert_eq!(packed.code, 0, "{packed:?}");
     let usual = ["quantize", "bundle.tar.zst", "--data", "data.npz", "--out", "small"];
