@@ -13,7 +13,7 @@ use ndarray::Array4;
 
 use super::{Corruption, Severity};
 use crate::artifact::Digest;
-use crate::dataset::{Dataset, DatasetError, Request, Split};
+use crate::dataset::{ClassesError, Dataset, DatasetError, Request, Split};
 
 /// A folder of published corrupted images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,8 @@ impl Published {
         &self.folder
     }
 
-    /// Reads one corruption; its images must be of the size and classes of `like`, and at least as
-    /// many at each severity.
+    /// Reads one corruption; its images must be of the size and [classes](Dataset::check_classes) of `like`,
+    /// and at least as many at each severity.
     pub(super) fn read(
         &self,
         corruption: Corruption,
@@ -71,7 +71,14 @@ impl Published {
         let fit = |expected, found| PublishedError::Fit { path: path.clone(), expected, found };
         let describe =
             |set: &Dataset| format!("{:?} of {} classes", set.input(), set.class_count());
-        if (dataset.input(), dataset.class_count()) != (like.input(), like.class_count()) {
+        let classes = dataset.check_classes(&like.classes);
+        if let Err(ClassesError::Name { class, expected, found }) = classes {
+            return Err(fit(format!("class {class} to be `{expected}`"), format!("`{found}`")));
+        }
+        // A slice need not have every class, if it is one of these images.
+        let all = dataset.class_count() == like.class_count();
+        let fits = classes.is_ok() && (all || dataset.labels.starts_with(&like.labels));
+        if dataset.input() != like.input() || !fits {
             return Err(fit(describe(like), describe(&dataset)));
         }
         let severities = Severity::ALL.len();

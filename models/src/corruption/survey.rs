@@ -263,4 +263,45 @@ mod tests {
         let error = survey.check(&five).unwrap_err().to_string();
         assert!(error.contains("of 5 classes, found"), "{error}");
     }
+
+    #[test]
+    fn a_slice_of_published_images_need_not_have_every_class() {
+        let folder = tempfile::tempdir().unwrap();
+        let hundred = Dataset::synthetic(
+            &"synthetic:100x3x32x32,test=100".parse().unwrap(),
+            &Request::new(Split::Test).limit(70),
+        );
+        let hundred = hundred.unwrap();
+        publish(folder.path(), &hundred, &[(Corruption::Fog, [1, 2, 3, 4, 5])]);
+        let survey = Survey {
+            corruptions: vec![Corruption::Fog],
+            severities: Severity::ALL.to_vec(),
+            seed: 0,
+            batch: 50,
+            published: Some(Published::new(folder.path())),
+        };
+        survey.check(&hundred).unwrap();
+    }
+
+    #[test]
+    fn published_images_of_other_classes_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let request = Request::new(Split::Test).limit(20);
+        let mut images =
+            Dataset::synthetic(&"synthetic:10x3x32x32".parse().unwrap(), &request).unwrap();
+        publish(folder.path(), &images, &[(Corruption::Fog, [1, 2, 3, 4, 5])]);
+        let survey = Survey {
+            corruptions: vec![Corruption::Fog],
+            severities: Severity::ALL.to_vec(),
+            seed: 0,
+            batch: 50,
+            published: Some(Published::new(folder.path())),
+        };
+        // The copies have CIFAR-10's names.
+        images.classes = Dataset::open(&folder.path().join("fog.npy"), &request).unwrap().classes;
+        survey.check(&images).unwrap();
+        images.classes.swap(3, 5);
+        let error = survey.check(&images).unwrap_err().to_string();
+        assert!(error.ends_with("expected class 3 to be `dog`, found `cat`"), "{error}");
+    }
 }

@@ -153,7 +153,8 @@ impl Layout for Files {
             })
         };
         let classes = self.classes.clone();
-        Ok(Some(Part { labels, classes, order: Order::Stored, pixels: Box::new(pixels) }))
+        let (order, pixels) = (Order::Stored, Box::new(pixels));
+        Ok(Some(Part { labels, classes, counted: false, order, pixels }))
     }
 }
 

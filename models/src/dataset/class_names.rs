@@ -127,6 +127,16 @@ pub(super) fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// The names as a file has them; the copies of CIFAR-100 on the Hugging Face hub call the crab `cra`.
+pub(super) fn corrected(mut names: Vec<String>) -> Vec<String> {
+    let typo =
+        |(name, known): (&String, &&str)| name == known || (name == "cra" && *known == "crab");
+    if names.len() == CIFAR100.len() && names.iter().zip(&CIFAR100).all(typo) {
+        names = owned(&CIFAR100);
+    }
+    names
+}
+
 /// `0`, `1`, … where there are no names.
 pub(super) fn numbered(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()

@@ -103,11 +103,12 @@ impl Layout for Files {
             Some(pair) if pair.labels.is_some() => labels_of(pair, other)?.values,
             _ => Vec::new(),
         };
-        let classes = if labels.is_fashion() {
-            class_names::owned(&class_names::FASHION_MNIST)
+        let (classes, counted) = if labels.is_fashion() {
+            (class_names::owned(&class_names::FASHION_MNIST), false)
         } else {
             let largest = labels.values.iter().chain(&others).max();
-            class_names::numbered(largest.map_or(0, |label| usize::from(*label) + 1))
+            let count = largest.map_or(0, |label| usize::from(*label) + 1);
+            (class_names::numbered(count), true)
         };
         let images = Array::read(&pair.images, &[3, 4])?;
         let (n, shape, channels_last) = arrangement(&images.extents);
@@ -127,7 +128,8 @@ impl Layout for Files {
             })
         };
         let labels = labels.values.iter().map(|label| usize::from(*label)).collect();
-        Ok(Some(Part { labels, classes, order: Order::Stored, pixels: Box::new(pixels) }))
+        let (order, pixels) = (Order::Stored, Box::new(pixels));
+        Ok(Some(Part { labels, classes, counted, order, pixels }))
     }
 }
 

@@ -131,7 +131,8 @@ impl Layout for Folders {
         let pixels = move |rows: &[usize]| {
             picture::fill(rows.len(), surveyed, |i, out| read(&paths[rows[i]], surveyed, out))
         };
-        Ok(Some(Part { labels, classes, order: Order::Interleaved, pixels: Box::new(pixels) }))
+        let (order, pixels) = (Order::Interleaved, Box::new(pixels));
+        Ok(Some(Part { labels, classes, counted: false, order, pixels }))
     }
 }
 

@@ -16,13 +16,17 @@
 //! position in that order. [`Request::limit`] takes the first images after the split is cut, and no
 //! more than these are decoded.
 
+mod archive;
 mod cifar;
 mod class_names;
+mod classes;
 mod error;
 mod idx;
 mod image_folder;
 mod npy;
 mod npz;
+#[cfg(test)]
+mod npz_tests;
 mod parquet;
 #[cfg(test)]
 mod parquet_tests;
@@ -31,6 +35,7 @@ mod picture;
 mod pixels;
 mod recognise;
 mod resize;
+mod saved;
 #[cfg(test)]
 mod shared_data_tests;
 mod split;
@@ -39,8 +44,10 @@ mod synthetic;
 mod test_files;
 mod tiny_imagenet;
 
+pub use classes::{ClassesError, check_classes};
 pub use error::{DatasetError, Place};
 pub use pixels::Pixels;
+pub use saved::Saved;
 pub use split::{Request, Split, ValidationDraw};
 pub use synthetic::Synthetic;
 
@@ -63,6 +70,8 @@ pub struct Dataset {
     pub labels: Vec<usize>,
     /// A name a class.
     pub classes: Vec<String>,
+    /// Whether the data names no classes: they are numbered, as many as the largest label tells.
+    pub counted: bool,
     /// SHA-256 over shape, pixels, labels and class names of what is loaded.
     pub digest: Digest,
 }
@@ -151,7 +160,8 @@ impl Dataset {
             classes = part.classes.len(),
             "data set read"
         );
-        Ok(Self { split: request.split, pixels, labels, classes: part.classes, digest })
+        let (split, classes, counted) = (request.split, part.classes, part.counted);
+        Ok(Self { split, pixels, labels, classes, counted, digest })
     }
 
     /// How many images.
@@ -167,6 +177,18 @@ impl Dataset {
     /// How many classes.
     pub fn class_count(&self) -> usize {
         self.classes.len()
+    }
+
+    /// Checks that the labels mean to a network of the classes `known` what they do here; where they
+    /// are [counted](Self::counted), fewer will do.
+    ///
+    /// # Errors
+    /// As [`check_classes`].
+    pub fn check_classes(&self, known: &[String]) -> Result<(), ClassesError> {
+        if self.counted && self.class_count() <= known.len() {
+            return Ok(());
+        }
+        check_classes(known, &self.classes)
     }
 
     /// Channels, height and width of an image.

@@ -80,6 +80,14 @@ impl Files {
         Ok((!found.is_empty()).then_some(Self { train, test, single }))
     }
 
+    /// The files of the other half.
+    fn others(&self, half: Half) -> &[PathBuf] {
+        match half {
+            Half::Train => &self.test,
+            Half::Test => &self.train,
+        }
+    }
+
     /// A single file.
     pub(super) fn of_file(path: &Path) -> Self {
         Self { train: Vec::new(), test: Vec::new(), single: vec![path.to_owned()] }
@@ -110,7 +118,7 @@ impl Layout for Files {
         };
         let Some(first) = paths.first() else { return Ok(None) };
         let tables = paths.iter().map(|path| Table::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let named = class_names_of(&tables[0]);
+        let named = class_names_of(&tables[0]).map(class_names::corrected);
         let most = named.as_ref().map_or(MOST_CLASSES, Vec::len);
         let mut labels = Vec::new();
         for table in &tables {
@@ -119,11 +127,23 @@ impl Layout for Files {
         if labels.is_empty() {
             return Err(DatasetError::content(first, "images", "no rows"));
         }
-        let numbered = || class_names::numbered(labels.iter().max().map_or(0, |most| most + 1));
-        let classes = named.unwrap_or_else(numbered);
-        let pixels = move |rows: &[usize]| read_pixels(&tables, rows);
-        Ok(Some(Part { labels, classes, order: Order::Stored, pixels: Box::new(pixels) }))
+        let (classes, counted) = match named {
+            Some(names) => (names, false),
+            None => (class_names::numbered(count(&labels, self.others(half))?), true),
+        };
+        let pixels = Box::new(move |rows: &[usize]| read_pixels(&tables, rows));
+        Ok(Some(Part { labels, classes, counted, order: Order::Stored, pixels }))
     }
+}
+
+/// How many classes these labels and those in `others` tell of.
+fn count(labels: &[usize], others: &[PathBuf]) -> Result<usize, DatasetError> {
+    let mut largest = labels.iter().max().copied();
+    for path in others {
+        let labels = Table::open(path)?.labels(MOST_CLASSES)?;
+        largest = largest.max(labels.into_iter().max());
+    }
+    Ok(largest.map_or(0, |label| label + 1))
 }
 
 /// An open file with the two columns that matter.

@@ -12,6 +12,7 @@ use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 use image::ImageFormat;
 
+use super::class_names::CIFAR100;
 use super::test_files::{add, failure, folder, grey, open, png};
 use super::{Dataset, Request, Split};
 
@@ -129,8 +130,23 @@ fn folders_can_name_the_split() {
     let folder = folder(&[]);
     write(&folder.path().join("default/train/0000.parquet"), PLAIN, None, &[row(1, 0), row(2, 1)]);
     write(&folder.path().join("default/test/0000.parquet"), PLAIN, None, &[row(3, 1)]);
-    assert_eq!(open(folder.path(), Split::Train).unwrap().len(), 2);
-    assert_eq!(open(folder.path(), Split::Test).unwrap().labels, [1]);
+    let (train, test) =
+        (open(folder.path(), Split::Train).unwrap(), open(folder.path(), Split::Test).unwrap());
+    assert_eq!((train.len(), test.labels.as_slice()), (2, &[1][..]));
+    // Without names the classes are those of the labels of both halves.
+    write(&folder.path().join("default/test/0000.parquet"), PLAIN, None, &[row(3, 4)]);
+    let counts = [Split::Train, Split::Test].map(|split| open(folder.path(), split).unwrap());
+    assert_eq!(counts.map(|set| set.class_count()), [5, 5]);
+}
+
+#[test]
+fn the_hubs_crab_is_a_crab() {
+    let folder = folder(&[]);
+    let path = folder.path().join("test.parquet");
+    let names: Vec<String> = CIFAR100.iter().map(|name| name.replace("crab", "cra")).collect();
+    let names = serde_json::json!({ "info": { "features": { "label": { "names": names } } } });
+    write(&path, HUB, Some(&names.to_string()), &[row(1, 26)]);
+    assert_eq!(open(&path, Split::Test).unwrap().classes, CIFAR100);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct Part {
     pub(super) labels: Vec<usize>,
     /// A name a class.
     pub(super) classes: Vec<String>,
+    /// Whether they are numbered, as many as the largest label tells.
+    pub(super) counted: bool,
     /// The order of service.
     pub(super) order: Order,
     /// Reads pixels; decoding is the dear part, so only what is needed is decoded.

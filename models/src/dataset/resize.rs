@@ -21,7 +21,7 @@ impl Dataset {
         let pixels = self.pixels.resized(height, width);
         let digest = digest(&pixels, &self.labels, &self.classes);
         let (labels, classes) = (self.labels.clone(), self.classes.clone());
-        Self { split: self.split, pixels, labels, classes, digest }
+        Self { split: self.split, pixels, labels, classes, counted: self.counted, digest }
     }
 }
 

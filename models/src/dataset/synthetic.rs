@@ -211,7 +211,8 @@ impl Layout for Synthetic {
         };
         let labels = (0..n).map(|row| row % made.classes).collect();
         let classes = class_names::numbered(made.classes);
-        Ok(Some(Part { labels, classes, order: Order::Stored, pixels: Box::new(pixels) }))
+        let (order, pixels) = (Order::Stored, Box::new(pixels));
+        Ok(Some(Part { labels, classes, counted: false, order, pixels }))
     }
 }
 

@@ -154,7 +154,8 @@ impl Layout for Folder {
             })
         };
         let classes = self.names(&identifiers)?;
-        Ok(Some(Part { labels, classes, order: Order::Interleaved, pixels: Box::new(pixels) }))
+        let (order, pixels) = (Order::Interleaved, Box::new(pixels));
+        Ok(Some(Part { labels, classes, counted: false, order, pixels }))
     }
 }
 
