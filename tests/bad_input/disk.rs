@@ -48,6 +48,19 @@ fn a_checkpoint_that_does_not_fit_leaves_nothing() {
 }
 
 #[test]
+fn a_result_is_printed_also_where_its_json_finds_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("c.safetensors");
+    random_checkpoint(tiny_arch()).write(&checkpoint).unwrap();
+    let flags = ["eval", "--data", TINY, "--limit", "9", "--attack", "none", "--json", "/dev/full"];
+    let mut command = Program::Trainer.command(flags);
+    let finished = finish(command.arg("--checkpoint").arg(&checkpoint));
+    assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+    assert!(finished.stderr.contains("cannot write `/dev/full`"), "{}", finished.stderr);
+    assert!(finished.stdout.starts_with("clean (test) "), "{}", finished.stdout);
+}
+
+#[test]
 fn a_bundle_that_does_not_fit_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let _ = Trained::new(folder.path());

@@ -6,7 +6,7 @@ Follows algorithm 1 of arXiv 2308.02533: adversarial images by PGD at the networ
 module by module, T steps of ascent on the mean loss over all of them, each followed by a projection
 onto the ball of 0.1 times the norm of the module's weights; the whole network is run in every pass,
 in evaluation mode, and only the weights of convolutions and linear layers count. The paper names no
-learning rate. Here a step is as long as a quarter of the radius (`--rate normalized`) or the
+learning rate. Here a step is as long as half of the radius (`--rate normalized`) or the
 gradient itself (`--rate 1`, as the authors' code has it).
 
 Takes the first `--limit` images of the data set's training files, which need not be those that Rift
@@ -63,7 +63,7 @@ def criticality(network, module, batches, start, arguments):
     for step in range(arguments.steps):
         with torch.no_grad():
             if arguments.rate == "normalized":
-                gradient = gradient / gradient.norm() * radius / 4
+                gradient = gradient / gradient.norm() * radius / 2
             else:
                 gradient = gradient * float(arguments.rate)
             delta = weight - original + gradient

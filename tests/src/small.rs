@@ -29,10 +29,13 @@ pub fn random_checkpoint(arch: ArchSpec) -> Checkpoint {
     Checkpoint { meta: CheckpointMeta::new(arch, classes, None, Lineage::default()), tensors }
 }
 
-/// Adversarial training of a tiny network for `epochs`, as a command; it writes `run`.
+/// Adversarial training of a tiny network for `epochs` at a constant rate, so that few teach it
+/// something, as a command; it writes `run`.
 pub fn training(run: &Path, epochs: u32) -> Command {
     let mut command = Program::Trainer.command(["train", "--data", TINY, "--method", "at"]);
-    command.args(TINY_ARCH).args(["--eps", "8/255", "--step", "4/255", "--steps", "2"]);
+    command
+        .args(TINY_ARCH)
+        .args(["--eps", "8/255", "--step", "4/255", "--steps", "2", "--decay", "1"]);
     command.args(["--epochs", &epochs.to_string(), "--out"]).arg(run);
     command
 }

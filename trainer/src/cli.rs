@@ -127,6 +127,9 @@ pub struct PrecisionArgs {
     pub precision: Precision,
 }
 
+/// More threads than this only wait for one another.
+const MOST_THREADS: u64 = 1024;
+
 /// Where and how quietly to run.
 #[derive(Clone, Debug, Args)]
 pub struct MachineArgs {
@@ -135,7 +138,7 @@ pub struct MachineArgs {
     pub device: DeviceChoice,
     /// Threads to compute with, as many as there are cores by default. On one thread the same seed
     /// gives the same result bit for bit.
-    #[arg(long, value_name = "N", env = "RIFT_THREADS")]
+    #[arg(long, value_name = "N", env = "RIFT_THREADS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=MOST_THREADS))]
     pub threads: Option<usize>,
     /// Show no progress: warnings and the result only.
     #[arg(long, env = "RIFT_QUIET", value_parser = clap::builder::FalseyValueParser::new())]

@@ -192,10 +192,18 @@ impl State<'_> {
     }
 }
 
-/// The class of each row of logits: the first of the largest.
+/// The class of no image: what a network says that gives a logit that is no number.
+pub const NO_CLASS: usize = usize::MAX;
+
+/// The class of each row of logits: the first of the largest, or [`NO_CLASS`].
+///
+/// libtorch's own argmax takes NaN for the largest number, and all of a row of NaN for class 0.
 ///
 /// # Errors
 /// If libtorch fails.
 pub fn predictions(logits: &Tensor) -> Result<Vec<usize>, TorchError> {
-    to_indices(&logits.f_argmax(1, false)?)
+    let is_none = logits.f_isnan()?.f_any_dim(1, false)?;
+    let classes = logits.f_argmax(1, false)?.f_masked_fill(&is_none, -1)?;
+    // As an index, −1 is the largest there is.
+    to_indices(&classes)
 }

@@ -184,6 +184,23 @@ fn the_outcome_is_what_the_network_says_of_its_images() {
 }
 
 #[test]
+fn logits_that_are_no_numbers_are_no_class() {
+    let logits = Tensor::from_slice(&[f32::NAN, f32::NAN, 0.0, f32::NAN, 1.0, 2.0, 3.0, 3.0]);
+    let classes = pgd::predictions(&logits.view([4, 2])).unwrap();
+    assert_eq!(classes, [pgd::NO_CLASS, pgd::NO_CLASS, 1, 0]);
+    // A network that gives nothing else is right about no image, whatever its label.
+    let (network, _) = linear();
+    let mut state = network.state().unwrap();
+    state.get_mut("linear.bias").unwrap().fill(f32::NAN);
+    network.set_state(&state).unwrap();
+    let outcome =
+        attack(&network, &batch(4, INPUT, |row| row % 2), &spec(Norm::Linf, "0.1", "0.1", 2));
+    let outcome = outcome.unwrap();
+    assert_eq!(outcome.clean, [pgd::NO_CLASS; 4]);
+    assert_eq!(outcome.robust, [false; 4]);
+}
+
+#[test]
 fn a_dead_gradient_moves_nothing() {
     let (network, _) = linear();
     let zero: TensorMap = network.state().unwrap().into_iter().map(|(n, t)| (n, t * 0.0)).collect();

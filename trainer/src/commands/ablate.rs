@@ -1,5 +1,7 @@
 //! `rift-trainer ablate`: what to fine-tune, held against each other.
 
+mod print;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,18 +16,22 @@ use serde_json::{Value, json};
 
 use super::finetune::TrainingArgs;
 use super::interpolate::WayArgs;
-use super::mrc;
 use super::mrc::AscentArgs;
+use super::output::also_json;
+use super::places::Places;
 use super::source::{Images, Source, ThreatArgs};
-use super::tuning::{Corrupted, TestArgs, Tuned, Tuning};
+use super::tuning::{Corrupted, FINETUNED, TestArgs, Tuned, Tuning, diverged_in};
+use super::{interpolate, mrc};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
-use crate::record::Progress;
-use crate::stage::ablate::{AblateReport, AblateRow, NAMES, Variant, variants};
+use crate::record::{Progress, figures};
+use crate::stage::ablate::{AblateReport, AblateRow, DivergedRow, NAMES, Variant, variants};
 use crate::stage::finetune::{FinetuneSettings, Scope};
 use crate::stage::mrc::MrcSettings;
 use crate::stage::rift::Comparison;
 use crate::stage::{Exam, Judged};
+
+use print::print;
 
 /// Arguments of `ablate`. Each row chooses epoch and α on validation images and is reported on test
 /// images; none is chosen by them.
@@ -75,10 +81,30 @@ pub struct AblateArgs {
 
 /// What a row's folder holds beside its weights.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Done {
     settings: Value,
-    row: AblateRow,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// What became of a row.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Row(Box<AblateRow>),
+    Diverged(DivergedRow),
+}
+
+const MRC: &str = "mrc.json";
+const REPORT: &str = "ablate.json";
+const ROW: &str = "row.json";
+
+/// What is written into the folder.
+fn files() -> Vec<PathBuf> {
+    let each = [FINETUNED, ROW].into_iter().chain(interpolate::FILES);
+    let rows = NAMES.map(|name| Path::new("rows").join(name));
+    let rows = rows.iter().flat_map(|row| each.clone().map(move |file| row.join(file)));
+    rows.chain([MRC, figures::MRC, REPORT].map(PathBuf::from)).collect()
 }
 
 /// Runs `ablate`.
@@ -90,6 +116,12 @@ pub fn run(args: &AblateArgs) -> anyhow::Result<ExitCode> {
         let known = NAMES.contains(&name.as_str());
         anyhow::ensure!(known, "no row `{name}`, expected some of {}", NAMES.join(", "));
     }
+    Places::new()
+        .reads("--checkpoint", args.checkpoint.as_path())
+        .reads("--data", args.data.data.as_path())
+        .fills("--out", &args.out, files())
+        .writes("--json", args.json.as_deref())
+        .check()?;
     Dataset::in_two_parts(&args.data.data)?;
     let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
@@ -110,11 +142,9 @@ pub fn run(args: &AblateArgs) -> anyhow::Result<ExitCode> {
     let run = Run { settings: run.settings()?, ..run };
     let (criticality, mrc) = run.criticality()?;
     let report = run.all(&criticality, &mrc)?;
-    atomic::write_json(&args.out.join("ablate.json"), &report)?;
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
-    print(&report)?;
+    let shown = print(&report);
+    atomic::write_json(&args.out.join(REPORT), &report)?;
+    also_json(shown, args.json.as_deref(), &report)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -154,7 +184,7 @@ impl Run<'_> {
     /// The criticality of an earlier call with the same settings, or measured now.
     fn criticality(&self) -> anyhow::Result<(MrcReport, Digest)> {
         let args = self.args;
-        let path = args.out.join("mrc.json");
+        let path = args.out.join(MRC);
         let limit = args.data.limit.unwrap_or(usize::MAX).min(args.mrc_limit);
         let images =
             self.source.images(&self.source.open(&args.data, Split::Train, Some(limit))?)?;
@@ -190,18 +220,17 @@ impl Run<'_> {
     fn all(&self, criticality: &MrcReport, mrc: &Digest) -> anyhow::Result<AblateReport> {
         let variants = self.variants(criticality);
         let mut start: Option<Judged> = None;
-        let mut rows = Vec::with_capacity(variants.len());
+        let (mut rows, mut diverged) = (Vec::new(), Vec::new());
         for variant in &variants {
             let folder = self.args.out.join("rows").join(&variant.name);
-            if let Some(row) = self.done(&folder)? {
-                rows.push(row);
-                continue;
+            let outcome = match self.done(&folder)? {
+                Some(outcome) => outcome,
+                None => self.outcome(variant, mrc, &mut start, &folder)?,
+            };
+            match outcome {
+                Outcome::Row(row) => rows.push(*row),
+                Outcome::Diverged(row) => diverged.push(row),
             }
-            if start.is_none() {
-                start = Some(self.judge("start", &self.source.network)?);
-            }
-            let before = start.as_ref().context("the start was not judged")?;
-            rows.push(self.row(variant, mrc, before, &folder)?);
         }
         let [_, validation, test] = &self.images;
         let parents = [("mrc", mrc), ("validation", &validation.digest), ("data", &test.digest)];
@@ -212,6 +241,7 @@ impl Run<'_> {
             seed: self.args.seed,
             settings: self.settings.clone(),
             rows,
+            diverged,
             lineage: self.source.lineage("ablate", &parents, self.settings.clone()),
         })
     }
@@ -230,34 +260,67 @@ impl Run<'_> {
         all
     }
 
-    /// The row of an earlier call with the same settings, if there is one.
-    fn done(&self, folder: &Path) -> anyhow::Result<Option<AblateRow>> {
-        let path = folder.join("row.json");
+    /// What became of the row in an earlier call with the same settings, if there was one.
+    fn done(&self, folder: &Path) -> anyhow::Result<Option<Outcome>> {
+        let path = folder.join(ROW);
         if !path.exists() {
             return Ok(None);
         }
         let done: Done = read_json(&path, "row of `ablate`")?;
         anyhow::ensure!(done.settings == self.settings, "{}", other_settings(&path));
-        Ok(Some(done.row))
+        Ok(Some(done.outcome))
     }
 
-    /// Fine-tunes, chooses α, and judges both on the test images.
-    fn row(
+    /// What becomes of the row, kept in its folder.
+    fn outcome(
         &self,
         variant: &Variant,
         mrc: &Digest,
-        start: &Judged,
+        start: &mut Option<Judged>,
         folder: &Path,
-    ) -> anyhow::Result<AblateRow> {
-        let (args, source) = (self.args, self.source);
+    ) -> anyhow::Result<Outcome> {
         writeln!(std::io::stderr(), "row {}", variant.name)?;
+        let outcome = match self.tune(variant, mrc, folder) {
+            Ok(tuned) => {
+                if start.is_none() {
+                    *start = Some(self.judge("start", &self.source.network)?);
+                }
+                let before = start.as_ref().context("the start was not judged")?;
+                Outcome::Row(Box::new(self.row(variant, &tuned, before, folder)?))
+            }
+            Err(error) => Outcome::Diverged(DivergedRow {
+                epoch: diverged_in(error)?,
+                name: variant.name.clone(),
+                modules: variant.scope.modules(self.source.network.graph())?,
+                batch_norm: variant.batch_norm,
+            }),
+        };
+        let done = Done { settings: self.settings.clone(), outcome };
+        atomic::write_json(&folder.join(ROW), &done)?;
+        Ok(done.outcome)
+    }
+
+    /// Fine-tunes and chooses α.
+    fn tune(&self, variant: &Variant, mrc: &Digest, folder: &Path) -> anyhow::Result<Tuned> {
+        let (args, source) = (self.args, self.source);
         let [train, validation, _] = &self.images;
         let way = args.way.settings(self.threat.clone(), args.eval_batch_size)?;
         let tuning = Tuning { source, train, validation, way, quiet: args.machine.quiet };
         let settings =
             args.training.settings(variant.scope.clone(), source.meta.arch.input, args.seed);
         let settings = FinetuneSettings { batch_norm: variant.batch_norm, ..settings };
-        let tuned: Tuned = tuning.tune(settings, mrc, folder)?;
+        tuning.tune(settings, mrc, folder)
+    }
+
+    /// Judges both ends and the chosen point on the test images.
+    fn row(
+        &self,
+        variant: &Variant,
+        tuned: &Tuned,
+        start: &Judged,
+        folder: &Path,
+    ) -> anyhow::Result<AblateRow> {
+        let source = self.source;
         let (chosen, _) = tuned.write(folder, source, &self.validation)?;
         let end = source.network.copy()?;
         end.set_state(&tuned.checkpoint.tensors)?;
@@ -268,7 +331,7 @@ impl Run<'_> {
             1.0 => end.clone(),
             _ => Comparison::of([start, &self.judge("chosen", &chosen)?]),
         };
-        let row = AblateRow {
+        Ok(AblateRow {
             name: variant.name.clone(),
             modules: tuned.finetuned.modules.clone(),
             batch_norm: variant.batch_norm,
@@ -276,10 +339,7 @@ impl Run<'_> {
             alpha,
             tuned: end,
             chosen,
-        };
-        let done = Done { settings: self.settings.clone(), row };
-        atomic::write_json(&folder.join("row.json"), &done)?;
-        Ok(done.row)
+        })
     }
 
     fn judge(&self, what: &str, network: &Network) -> anyhow::Result<Judged> {
@@ -296,47 +356,4 @@ impl Run<'_> {
 
 fn other_settings(path: &Path) -> String {
     format!("`{}` was made with other settings or images, expected another `--out`", path.display())
-}
-
-/// Prints a row a row: at the chosen point, then at α = 1, with changes in points.
-fn print(report: &AblateReport) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let AblateReport { n, split, threat, rows, .. } = report;
-    writeln!(out, "{n} {split} images, {}; changes in points", threat.label())?;
-    let head = ["clean %", "robust %", "ood %"].map(|name| format!("{name:>22}"));
-    let is_corrupted = rows.iter().any(|row| row.chosen.corruptions.is_some());
-    let head = if is_corrupted { &head[..] } else { &head[..2] };
-    writeln!(out, "{:<15} {:>6} {}", "", "alpha", head.join(" "))?;
-    if let Some(first) = rows.first() {
-        let Comparison { before, corruptions, .. } = &first.chosen;
-        let [clean, robust] = [before.clean.percent(), before.robust.percent()];
-        write!(out, "{:<15} {:>6} {clean:>22.2} {robust:>22.2}", "start", 0)?;
-        let corrupted = corruptions.as_ref().and_then(|found| found.first());
-        let corrupted = corrupted.map(|([before, _], _)| before.fraction * 100.0);
-        writeln!(out, "{}", corrupted.map_or_else(String::new, |value| format!(" {value:>22.2}")))?;
-    }
-    for row in rows {
-        for (alpha, found) in [(row.alpha, &row.chosen), (1.0, &row.tuned)] {
-            let after = &found.after;
-            let [clean, robust] = found.points();
-            let cells = [
-                (after.clean.percent(), clean, found.clean_test.p()),
-                (after.robust.percent(), robust, found.robust_test.p()),
-            ]
-            .map(|(value, change, p)| format!("{value:>6.2} {change:+.2} {p}"));
-            let name = if alpha == row.alpha { row.name.as_str() } else { "" };
-            write!(out, "{name:<15} {alpha:>6} {:>22} {:>22}", cells[0], cells[1])?;
-            let corrupted = found.corruptions.as_ref().and_then(|found| found.first());
-            let corrupted = corrupted.map_or_else(String::new, |([_, after], change)| {
-                let value = after.fraction * 100.0;
-                let change = format!("{value:.2} {:+.2}", change.change * 100.0);
-                format!(" {change:>22}")
-            });
-            writeln!(out, "{corrupted}")?;
-            if row.alpha == 1.0 {
-                break;
-            }
-        }
-    }
-    Ok(())
 }

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use rift_models::arch::ArchSpec;
-use rift_models::artifact::atomic;
 use rift_models::threat::{AttackSpec, NoiseKey};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use super::output::also_json;
+use super::places::Places;
 use crate::attack::craft;
 use crate::cli::{MachineArgs, PrecisionArgs};
 use crate::data::Batch;
@@ -105,6 +106,7 @@ struct Rate {
 /// # Errors
 /// If the architecture cannot be built or the device has too little memory.
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    Places::new().writes("--json", args.json.as_deref()).check()?;
     let device = args.machine.start(args.numbers.precision)?;
     let input: [usize; 3] = args.input[..]
         .try_into()
@@ -129,10 +131,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         at_step_pgd10: step.transpose()?,
         peak_memory: peak_memory(),
     };
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
-    print(&report)?;
+    also_json(print(&report), args.json.as_deref(), &report)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -165,7 +164,7 @@ fn measure(
     device: Device,
     mut work: impl FnMut() -> Result<(), TorchError>,
 ) -> Result<Rate, TorchError> {
-    let mut rates = Vec::with_capacity(args.repeat);
+    let mut rates = Vec::new();
     for repetition in 0..=args.repeat {
         let start = Instant::now();
         work()?;

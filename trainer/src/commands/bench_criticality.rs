@@ -8,10 +8,12 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use rift_models::arch::ArchSpec;
-use rift_models::artifact::{Ascent, atomic};
+use rift_models::artifact::Ascent;
 use rift_models::threat::AttackSpec;
 use serde::Serialize;
 
+use super::output::also_json;
+use super::places::Places;
 use crate::cli::{MachineArgs, PrecisionArgs};
 use crate::data::ImageSet;
 use crate::network::{Network, device};
@@ -76,6 +78,7 @@ struct BenchReport {
 /// # Errors
 /// If the architecture cannot be built or the device has too little memory.
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    Places::new().writes("--json", args.json.as_deref()).check()?;
     let device = args.machine.start(args.numbers.precision)?;
     let input = [3, args.side, args.side];
     let spec = ArchSpec { width: args.width, ..ArchSpec::new(&args.arch, input, 10) };
@@ -109,10 +112,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         reference_seconds: reference,
         ratios,
     };
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
-    print(&report)?;
+    also_json(print(&report), args.json.as_deref(), &report)?;
     Ok(ExitCode::SUCCESS)
 }
 

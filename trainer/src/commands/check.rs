@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rift_models::arch::ArchSpec;
-use rift_models::artifact::atomic;
 use serde::Serialize;
 
+use super::output::also_json;
+use super::places::Places;
 use crate::cli::{MachineArgs, PrecisionArgs};
 use crate::network::Precision;
 use crate::stage::check::{Row, check};
@@ -51,6 +52,7 @@ struct CheckReport<'a> {
 /// # Errors
 /// If the architecture cannot be built or the device has too little memory.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    Places::new().writes("--json", args.json.as_deref()).check()?;
     let precision = args.numbers.precision;
     let device = args.machine.start(precision)?;
     let spec = ArchSpec { width: args.width, ..ArchSpec::new(&args.arch, [3, 32, 32], 10) };
@@ -63,10 +65,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         fine: rows.iter().all(Row::is_fine),
         rows,
     };
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
-    print(&report)?;
+    also_json(print(&report), args.json.as_deref(), &report)?;
     Ok(if report.fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

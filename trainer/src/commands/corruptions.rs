@@ -13,7 +13,13 @@ pub(super) struct CorruptionArgs {
     #[arg(long, value_name = "NAMES", env = "RIFT_CORRUPTIONS", num_args = 0..=1, default_missing_value = "all")]
     corruptions: Option<Corruptions>,
     /// Their severities: `3`, `1,3,5` or `1..5`.
-    #[arg(long, value_name = "LEVELS", env = "RIFT_SEVERITY", default_value = "1..5")]
+    #[arg(
+        long,
+        value_name = "LEVELS",
+        env = "RIFT_SEVERITY",
+        default_value = "1..5",
+        requires = "corruptions"
+    )]
     severity: Severities,
     /// Take the corrupted images from this folder of published ones, such as CIFAR-10-C, rather than compute
     /// them.

@@ -6,14 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use ndarray::Array1;
-use ndarray_npy::NpzWriter;
+use ndarray::Ix4;
 use rift_models::artifact::{Accuracy, CorruptionReport, Digest, atomic};
-use rift_models::dataset::{Dataset, Split};
+use rift_models::dataset::{Dataset, Saved, Split};
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 use serde::Serialize;
 
 use super::corruptions::CorruptionArgs;
+use super::given::Given;
+use super::output::also_json;
+use super::places::Places;
 use super::source::ball;
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::data::ImageSet;
@@ -21,9 +23,14 @@ use crate::network::{Network, Precision, to_array};
 use crate::record::Progress;
 use crate::stage::{Evaluation, Plan, corrupted, evaluate, probe};
 
+/// More restarts than anybody waits for are a slip of the pen.
+pub(super) const MOST_RESTARTS: u64 = 1_000_000;
+
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
+    #[command(flatten)]
+    given: Given,
     /// The checkpoint.
     #[arg(long, value_name = "FILE", env = "RIFT_CHECKPOINT")]
     checkpoint: PathBuf,
@@ -45,7 +52,8 @@ pub struct EvalArgs {
     /// Write the result as JSON.
     #[arg(long, value_name = "PATH", env = "RIFT_JSON")]
     json: Option<PathBuf>,
-    /// Write the adversarial images as `.npz` with `x` (float32, N × C × H × W), `y` and `index`.
+    /// Write the adversarial images as `.npz` with `x` (float32, N × C × H × W), `y`, `index` and
+    /// `classes`, which `--data` reads.
     #[arg(long, value_name = "PATH", env = "RIFT_SAVE_ADVERSARIAL")]
     save_adversarial: Option<PathBuf>,
     /// Write the first images with the checkpoint's logits, against which `rift-exporter export`
@@ -83,10 +91,10 @@ pub struct AttackArgs {
     #[arg(long, env = "RIFT_STEP")]
     step: Option<Epsilon>,
     /// Gradient steps.
-    #[arg(long, default_value_t = 20, env = "RIFT_STEPS")]
+    #[arg(long, default_value_t = 20, env = "RIFT_STEPS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     steps: usize,
     /// Random starts, of which the worst counts.
-    #[arg(long, default_value_t = 1, env = "RIFT_RESTARTS")]
+    #[arg(long, default_value_t = 1, env = "RIFT_RESTARTS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=MOST_RESTARTS))]
     restarts: usize,
 }
 
@@ -145,13 +153,11 @@ struct EvalReport<'a> {
 /// # Errors
 /// If something cannot be read, or does not fit the checkpoint.
 pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    args.check()?;
     let device = args.machine.start(args.numbers.precision)?;
     let (network, meta, checkpoint) = Network::read(&args.checkpoint, device)?;
     let network = network.with_precision(args.numbers.precision);
     let spec = args.attack.spec(meta.threat.as_ref(), meta.arch.input, args.seed)?;
-    if spec.is_none() && args.save_adversarial.is_some() {
-        anyhow::bail!("`--save-adversarial` needs an attack, found `--attack none`");
-    }
     let dataset = args.data.open(args.split)?;
     super::check_fit(&meta, &dataset)?;
     if let Some(survey) = args.corruptions.survey(args.seed, args.batch_size) {
@@ -167,9 +173,8 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let progress = Progress::new("eval", set.len(), args.machine.quiet);
     let evaluation = evaluate(&network, &set, &plan, &progress)?;
     drop(progress);
-    if let Some(path) = &args.probe {
-        probe(&network, &checkpoint, &dataset)?.write(path)?;
-    }
+    let corruptions = args.corrupted(&network, &dataset)?;
+    let probe = args.probe.as_ref().map(|_| probe(&network, &checkpoint, &dataset)).transpose()?;
     let report = EvalReport {
         checkpoint,
         data: &dataset.digest,
@@ -180,19 +185,40 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
         clean: evaluation.clean_accuracy(),
         robust: spec.is_some().then(|| evaluation.robust_accuracy()),
         attack: spec.as_ref(),
-        corruptions: args.corrupted(&network, &dataset)?,
+        corruptions,
     };
+    let shown = print(&report);
+    if let (Some(path), Some(probe)) = (&args.probe, probe) {
+        probe.write(path)?;
+    }
     if let Some(path) = &args.save_adversarial {
         save_adversarial(path, &evaluation, &dataset)?;
     }
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
-    print(&report)?;
+    also_json(shown, args.json.as_deref(), &report)?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl EvalArgs {
+    /// Checks what needs neither checkpoint nor images.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.attack.attack == AttackName::None {
+            if self.save_adversarial.is_some() {
+                anyhow::bail!("`--save-adversarial` needs an attack, found `--attack none`");
+            }
+            let idle = self.given.first(&["norm", "eps", "step", "steps", "restarts"]);
+            if let Some(flag) = idle {
+                anyhow::bail!("`--{flag}` has no effect with `--attack none`");
+            }
+        }
+        Places::new()
+            .reads("--checkpoint", self.checkpoint.as_path())
+            .reads("--data", self.data.data.as_path())
+            .writes("--probe", self.probe.as_deref())
+            .writes("--save-adversarial", self.save_adversarial.as_deref())
+            .writes("--json", self.json.as_deref())
+            .check()
+    }
+
     /// The accuracy under the corruptions that are asked for.
     fn corrupted(
         &self,
@@ -225,20 +251,10 @@ fn save_adversarial(
     dataset: &Dataset,
 ) -> anyhow::Result<()> {
     let images = evaluation.images.as_ref().context("no adversarial images were kept")?;
-    let x = to_array(images)?;
-    let integers = |values: &mut dyn Iterator<Item = usize>| -> Array1<i64> {
-        values.map(|value| value as i64).collect()
-    };
-    let y = integers(&mut dataset.labels.iter().copied());
-    let index = integers(&mut (0..dataset.len()));
-    atomic::write_with(path, |file| {
-        let mut npz = NpzWriter::new(file);
-        let written = npz
-            .add_array("x", &x)
-            .and_then(|()| npz.add_array("y", &y))
-            .and_then(|()| npz.add_array("index", &index))
-            .and_then(|()| npz.finish().map(|_| ()));
-        written.map_err(std::io::Error::other)
-    })?;
+    let x = to_array(images)?.into_dimensionality::<Ix4>()?;
+    let index: Vec<usize> = (0..dataset.len()).collect();
+    let (y, classes) = (dataset.labels.as_slice(), dataset.classes.as_slice());
+    let saved = Saved { x: x.view(), y, index: &index, classes };
+    atomic::write_with(path, |file| saved.write(file))?;
     Ok(())
 }

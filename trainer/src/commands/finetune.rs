@@ -1,5 +1,6 @@
 //! `rift-trainer finetune`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,17 +8,20 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use rift_models::arch::Graph;
-use rift_models::artifact::{
-    Checkpoint, CheckpointMeta, Digest, MrcReport, MrcRow, atomic, read_json,
-};
+use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, MrcReport, MrcRow, read_json};
 use rift_models::dataset::Split;
 use serde_json::json;
 
+use super::output::also_json;
+use super::places::Places;
 use super::source::{Images, Source};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::data::Augment;
 use crate::record::Progress;
 use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Finetuned, Scope, finetune};
+
+/// More epochs than anybody waits for are a slip of the pen.
+pub(super) const MOST_EPOCHS: u64 = 1_000_000;
 
 /// Arguments of `finetune`.
 #[derive(Debug, Args)]
@@ -89,7 +93,7 @@ impl PickArgs {
     /// The rows that are meant, the first of its end first.
     ///
     /// # Errors
-    /// If the report has fewer.
+    /// If the report has fewer, or one of them twice.
     pub(super) fn rows<'a>(&self, report: &'a MrcReport) -> anyhow::Result<Vec<&'a MrcRow>> {
         let rows = match self.rank {
             Rank::Least => report.least(self.top),
@@ -100,6 +104,11 @@ impl PickArgs {
             "expected at least {} modules in the report of `mrc`, found {}",
             self.top,
             rows.len()
+        );
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.module.as_str()).collect();
+        anyhow::ensure!(
+            names.len() == rows.len(),
+            "expected each module once in the report of `mrc`, found one more often"
         );
         Ok(rows)
     }
@@ -173,7 +182,7 @@ pub struct TrainingArgs {
     #[arg(long, visible_alias = "learning-rate", default_value_t = 1e-3, env = "RIFT_LR", value_parser = super::positive)]
     lr: f64,
     /// Passes over the images.
-    #[arg(long, default_value_t = 10, env = "RIFT_EPOCHS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, default_value_t = 10, env = "RIFT_EPOCHS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=MOST_EPOCHS))]
     epochs: usize,
     /// Images in a batch.
     #[arg(long, default_value_t = 128, env = "RIFT_BATCH_SIZE", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(2..))]
@@ -191,6 +200,7 @@ pub struct TrainingArgs {
 /// # Errors
 /// If something cannot be read, does not fit the checkpoint, or the training diverges.
 pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
+    args.places().check()?;
     let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let (scope, mrc) = args.scope.resolve(&args.pick, &source.digest)?;
     // A wrong name should not wait for the images.
@@ -203,17 +213,26 @@ pub fn run(args: &FinetuneArgs) -> anyhow::Result<ExitCode> {
     let (finetuned, checkpoint) =
         checkpoint(&source, images, (&settings, mrc), args.machine.quiet)?;
     let digest = checkpoint.write(&args.out)?;
-    if let Some(path) = &args.json {
-        let Finetuned { modules, epochs, best, .. } = &finetuned;
-        let report = json!({
-            "modules": modules, "epochs": epochs, "best": best, "checkpoint": digest,
-            "split": validation.split, "lineage": checkpoint.meta.lineage,
-        });
-        atomic::write_json(path, &report)?;
-    }
-    print(&finetuned, &settings)?;
+    let shown = print(&finetuned, &settings);
+    let Finetuned { modules, epochs, best, .. } = &finetuned;
+    let report = json!({
+        "modules": modules, "epochs": epochs, "best": best, "checkpoint": digest,
+        "split": validation.split, "lineage": checkpoint.meta.lineage,
+    });
+    also_json(shown, args.json.as_deref(), &report)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl FinetuneArgs {
+    fn places(&self) -> Places {
+        Places::new()
+            .reads("--checkpoint", self.checkpoint.as_path())
+            .reads("--data", self.data.data.as_path())
+            .reads("--mrc", self.scope.mrc.as_deref())
+            .writes("--out", self.out.as_path())
+            .writes("--json", self.json.as_deref())
+    }
 }
 
 impl TrainingArgs {
@@ -243,7 +262,8 @@ pub(super) fn checkpoint(
     (settings, mrc): (&FinetuneSettings, Option<Digest>),
     quiet: bool,
 ) -> anyhow::Result<(Finetuned, Checkpoint)> {
-    let progress = Progress::new("finetune", settings.epochs * train.set.len(), quiet);
+    let progress =
+        Progress::new("finetune", settings.epochs.saturating_mul(train.set.len()), quiet);
     let sets = [&train.set, &validation.set];
     let finetuned = finetune(&source.network, sets, settings, &progress)?;
     drop(progress);

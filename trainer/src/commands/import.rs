@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rift_models::artifact::atomic;
 use serde_json::json;
 
+use super::output::also_json;
+use super::places::Places;
 use super::source::made_by;
 use crate::import::{Imported, Settings, import};
 
@@ -63,6 +64,11 @@ fn input(text: &str) -> Result<[usize; 3], String> {
 /// # Errors
 /// If the file cannot be read safely or is not of the architecture.
 pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    Places::new()
+        .reads("FILE", args.file.as_path())
+        .writes("--out", args.out.as_path())
+        .writes("--json", args.json.as_deref())
+        .check()?;
     let numbered = |n: usize| (0..n).map(|class| class.to_string()).collect();
     let settings = Settings {
         arch: args.arch.clone(),
@@ -75,16 +81,13 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     };
     let imported = import(&args.file, &settings)?;
     let digest = imported.checkpoint.write(&args.out).context("nothing was imported")?;
-    if let Some(path) = &args.json {
-        let Imported { checkpoint, applied, renamed, dropped } = &imported;
-        let report = json!({
-            "applied": applied, "renamed": renamed, "dropped": dropped, "checkpoint": digest,
-            "arch": checkpoint.meta.arch, "classes": checkpoint.meta.classes,
-            "lineage": checkpoint.meta.lineage,
-        });
-        atomic::write_json(path, &report)?;
-    }
-    print(&imported, args)?;
+    let Imported { checkpoint, applied, renamed, dropped } = &imported;
+    let report = json!({
+        "applied": applied, "renamed": renamed, "dropped": dropped, "checkpoint": digest,
+        "arch": checkpoint.meta.arch, "classes": checkpoint.meta.classes,
+        "lineage": checkpoint.meta.lineage,
+    });
+    also_json(print(&imported, args), args.json.as_deref(), &report)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,12 +5,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use rift_models::artifact::{Checkpoint, CheckpointMeta, Digest, Lineage, SweepReport, atomic};
-use rift_models::dataset::{Dataset, Split};
+use rift_models::dataset::{Dataset, Split, check_classes};
 use rift_models::threat::AttackSpec;
 use serde_json::json;
 
+use super::output::also_json;
+use super::places::Places;
 use super::source::{Images, Source, ThreatArgs, made_by};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
@@ -20,6 +23,13 @@ use crate::stage::probe;
 
 /// Two more points are looked at so far from the best one.
 const REFINE: f64 = 0.05;
+
+const SWEEP: &str = "sweep.json";
+const CHOSEN: &str = "rift.safetensors";
+const PROBE: &str = "probe.safetensors";
+
+/// What is written into the folder.
+pub(super) const FILES: [&str; 4] = [SWEEP, figures::SWEEP, CHOSEN, PROBE];
 
 /// Arguments of `interpolate`. It chooses by the validation images and never sees the test images.
 #[derive(Debug, Args)]
@@ -101,6 +111,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
 /// # Errors
 /// If something cannot be read, or the two checkpoints do not belong together.
 pub fn run(args: &InterpolateArgs) -> anyhow::Result<ExitCode> {
+    args.places().check()?;
     let source = Source::read(&args.from, &args.machine, args.numbers)?;
     let (to, _, digest) = Checkpoint::read(&args.to)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
@@ -109,13 +120,22 @@ pub fn run(args: &InterpolateArgs) -> anyhow::Result<ExitCode> {
     let images = source.images(&validation)?;
     let end = End { checkpoint: &to, digest: &digest };
     let made = search(&source, end, &images, settings, args.machine.quiet)?;
+    let shown = print(&made.report);
     write(&args.out, &made, &source, &validation)?;
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &made.report)?;
-    }
-    print(&made.report)?;
+    also_json(shown, args.json.as_deref(), &made.report)?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl InterpolateArgs {
+    fn places(&self) -> Places {
+        Places::new()
+            .reads("--from", self.from.as_path())
+            .reads("--to", self.to.as_path())
+            .reads("--data", self.data.data.as_path())
+            .fills("--out", &self.out, FILES)
+            .writes("--json", self.json.as_deref())
+    }
 }
 
 /// The fine-tuned end.
@@ -146,6 +166,8 @@ pub(super) fn search(
         serde_json::to_string(&from.arch)?,
         serde_json::to_string(&to.arch)?
     );
+    check_classes(&from.classes, &to.classes)
+        .context("the two checkpoints are of different classes, from `--from` to `--to`")?;
     if to.lineage.parents.get("checkpoint").is_some_and(|parent| *parent != source.digest) {
         tracing::warn!("the fine-tuned checkpoint was made from another one than `--from`");
     }
@@ -210,10 +232,10 @@ pub(super) fn write(
 ) -> anyhow::Result<(Network, Digest)> {
     let network = source.network.copy()?;
     network.set_state(&made.checkpoint.tensors)?;
-    atomic::write_json(&out.join("sweep.json"), &made.report)?;
+    atomic::write_json(&out.join(SWEEP), &made.report)?;
     figures::sweep(&made.report).write(&out.join(figures::SWEEP))?;
-    let digest = made.checkpoint.write(&out.join("rift.safetensors"))?;
-    probe(&network, &digest, validation)?.write(&out.join("probe.safetensors"))?;
+    let digest = made.checkpoint.write(&out.join(CHOSEN))?;
+    probe(&network, &digest, validation)?.write(&out.join(PROBE))?;
     Ok((network, digest))
 }
 

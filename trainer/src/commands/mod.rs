@@ -7,11 +7,14 @@ pub mod check;
 mod corruptions;
 pub mod eval;
 pub mod finetune;
+mod given;
 pub mod import;
 pub mod interpolate;
 pub mod mrc;
+mod output;
 #[cfg(test)]
 mod pipeline_tests;
+mod places;
 pub mod presets;
 pub mod rift;
 mod signals;
@@ -20,25 +23,29 @@ pub mod train;
 mod tuning;
 
 use rift_models::artifact::CheckpointMeta;
-use rift_models::dataset::Dataset;
+use rift_models::dataset::{ClassesError, Dataset};
 
-/// Checks that the images are those that the network takes.
+/// Checks that the images are those that the network takes, and their
+/// [classes](Dataset::check_classes) its.
 ///
 /// # Errors
 /// If size or classes differ.
 pub fn check_fit(meta: &CheckpointMeta, dataset: &Dataset) -> anyhow::Result<()> {
-    let (input, classes) = (meta.arch.input, meta.arch.classes);
+    let input = meta.arch.input;
     anyhow::ensure!(
         dataset.input() == input,
         "the checkpoint takes images of {input:?} (channels, height, width), the data has {:?}",
         dataset.input()
     );
-    anyhow::ensure!(
-        dataset.class_count() == classes,
-        "the checkpoint has {classes} classes, the data has {}",
-        dataset.class_count()
-    );
-    Ok(())
+    dataset.check_classes(&meta.classes).map_err(|error| match error {
+        ClassesError::Count { expected, found } => {
+            anyhow::anyhow!("the checkpoint has {expected} classes, the data has {found}")
+        }
+        ClassesError::Name { class, expected, found } => anyhow::anyhow!(
+            "class {class} is `{expected}` to the checkpoint and `{found}` to the data, expected the same \
+             names in the same order"
+        ),
+    })
 }
 
 /// A number above 0.

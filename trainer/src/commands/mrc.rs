@@ -10,6 +10,7 @@ use rift_models::dataset::Split;
 use rift_models::threat::AttackSpec;
 use serde_json::json;
 
+use super::places::Places;
 use super::source::{Images, Source, ThreatArgs};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::record::{Progress, figures};
@@ -93,7 +94,7 @@ impl AscentArgs {
             joint: self.joint,
             halves: false,
             batch,
-            cache_bytes: self.cache << 20,
+            cache_bytes: self.cache.saturating_mul(1 << 20),
         }
     }
 }
@@ -112,6 +113,12 @@ fn choosing(text: &str) -> Result<Split, String> {
 /// # Errors
 /// If something cannot be read, or does not fit the checkpoint.
 pub fn run(args: &MrcArgs) -> anyhow::Result<ExitCode> {
+    Places::new()
+        .reads("--checkpoint", args.checkpoint.as_path())
+        .reads("--data", args.data.data.as_path())
+        .writes("--out", args.out.as_path())
+        .writes("--out", figure(&args.out).as_deref())
+        .check()?;
     let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     let threat = args.threat.spec(&source.meta, args.seed)?;
     let limit = args.data.limit.or(Some(IMAGES));
@@ -119,8 +126,9 @@ pub fn run(args: &MrcArgs) -> anyhow::Result<ExitCode> {
     let settings =
         MrcSettings { halves: args.halves, ..args.ascent.settings(threat, args.batch_size) };
     let report = report(&source, &images, settings, args.machine.quiet)?;
+    let shown = print(&report);
     write(&args.out, &report, &source)?;
-    print(&report)?;
+    shown?;
     writeln!(std::io::stdout(), "wrote {}", args.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -168,12 +176,17 @@ pub(super) fn report(
 /// digest.
 pub(super) fn write(path: &Path, report: &MrcReport, source: &Source) -> anyhow::Result<Digest> {
     let digest = atomic::write_json(path, report)?;
-    // A device or a pipe has nothing beside it.
-    if path.extension().is_some_and(|extension| extension == "json") {
+    if let Some(figure) = figure(path) {
         let modules: Vec<&str> = source.network.graph().modules().collect();
-        figures::mrc(report, &modules).write(&path.with_extension("svg"))?;
+        figures::mrc(report, &modules).write(&figure)?;
     }
     Ok(digest)
+}
+
+/// The chart beside a report; a device or a pipe has nothing beside it.
+fn figure(path: &Path) -> Option<PathBuf> {
+    path.extension().filter(|extension| *extension == "json")?;
+    Some(path.with_extension("svg"))
 }
 
 /// Columns of the longest bar.

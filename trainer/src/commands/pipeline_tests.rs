@@ -25,6 +25,9 @@ use crate::stage::finetune::{BatchNormPolicy, FinetuneSettings, Scope, finetune}
 use crate::stage::rift::{RiftReport, SeedsReport};
 
 mod again;
+mod classes;
+mod diverged;
+mod places;
 mod refusals;
 
 const DATA: &str = "synthetic:4x1x12x12,train=240,test=60";
@@ -169,36 +172,6 @@ fn several_ways_are_tried_and_the_best_one_is_kept() {
     for outside in ["<script", "src=", "@import", "NaN"] {
         assert!(!page.contains(outside), "{outside}");
     }
-}
-
-#[test]
-fn a_way_that_diverges_is_said_and_not_chosen() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = checkpoint(folder.path());
-    let out = folder.path().join("out");
-    let paths = [("--checkpoint", at.as_path()), ("--out", &out)];
-    // So fast that the second epoch meets weights that are no numbers.
-    let arguments = [&["rift"][..], &SHORT, &["--search", "1e30x2,0.001x1"]].concat();
-    run(&arguments, &paths).unwrap();
-    let report: RiftReport = read_json(&out.join("rift.json"), "report").unwrap();
-    let kept: Vec<(f64, bool)> = report.candidates.iter().map(|c| (c.lr, c.chosen)).collect();
-    assert_eq!(kept, [(0.001, true)]);
-    let diverged: Vec<(f64, usize)> = report.diverged.iter().map(|d| (d.lr, d.epochs)).collect();
-    assert_eq!(diverged, [(1e30, 2)]);
-    let page = std::fs::read_to_string(out.join("rift.html")).unwrap();
-    let expected = format!("diverged in epoch {}<", report.diverged[0].epoch);
-    assert!(page.contains("tried") && page.contains(&expected), "{page}");
-    let schema = std::fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/rift.schema.json"),
-    );
-    let schema: serde_json::Value = serde_json::from_str(&schema.unwrap()).unwrap();
-    let told = &schema["properties"]["diverged"]["items"]["properties"];
-    for key in serde_json::to_value(report.diverged[0]).unwrap().as_object().unwrap().keys() {
-        assert!(told[key].is_object(), "{key}");
-    }
-    let arguments = [&["rift"][..], &SHORT, &["--search", "1e30x2,1e31x2"]].concat();
-    let error = run(&arguments, &paths).unwrap_err();
-    assert!(error.contains("every way of fine-tuning diverged"), "{error}");
 }
 
 #[test]

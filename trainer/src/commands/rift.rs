@@ -1,5 +1,6 @@
 //! `rift-trainer rift`: `mrc`, `finetune` and `interpolate`, and what came of it.
 
+mod files;
 mod print;
 mod seeds;
 
@@ -17,14 +18,16 @@ use serde_json::json;
 use super::finetune::{PickArgs, TrainingArgs};
 use super::interpolate::WayArgs;
 use super::mrc::AscentArgs;
+use super::output::also_json;
+use super::places::Places;
 use super::source::{Images, Source, ThreatArgs};
-use super::tuning::{Corrupted, Search, TestArgs, Tuned, Tuning};
+use super::tuning::{Corrupted, Search, TestArgs, Tuned, Tuning, diverged_in};
 use super::{finetune, interpolate, mrc};
 use crate::cli::{DataArgs, MachineArgs, PrecisionArgs};
 use crate::network::Network;
 use crate::record::Progress;
 use crate::stage::Exam;
-use crate::stage::finetune::{FinetuneError, FinetuneSettings, Scope};
+use crate::stage::finetune::{FinetuneSettings, Scope};
 use crate::stage::rift::{Candidate, Comparison, Diverged, RiftReport, choose, page};
 
 use print::{print, print_candidates};
@@ -97,6 +100,12 @@ pub struct RiftArgs {
 /// If something cannot be read or written, or does not fit the checkpoint.
 pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
     seeds::check(&args.seeds)?;
+    Places::new()
+        .reads("--checkpoint", args.checkpoint.as_path())
+        .reads("--data", args.data.data.as_path())
+        .fills("--out", &args.out, files::all(args))
+        .writes("--json", args.json.as_deref())
+        .check()?;
     Dataset::in_two_parts(&args.data.data)?;
     let source = Source::read(&args.checkpoint, &args.machine, args.numbers)?;
     for name in &args.module {
@@ -112,9 +121,7 @@ pub fn run(args: &RiftArgs) -> anyhow::Result<ExitCode> {
     let sets = Sets::open(args, &source)?;
     if args.seeds.is_empty() {
         let report = Run::new(args, &source, args.seed)?.all(&sets, &args.out)?;
-        if let Some(path) = &args.json {
-            atomic::write_json(path, &report)?;
-        }
+        also_json(Ok(()), args.json.as_deref(), &report)?;
     } else {
         seeds::run(args, &source, &sets)?;
     }
@@ -167,17 +174,6 @@ struct Tried {
     diverged: Vec<Diverged>,
 }
 
-/// The epoch in which a fine-tuning diverged, from 1.
-///
-/// # Errors
-/// Those that are about something else.
-fn diverged_in(error: anyhow::Error) -> anyhow::Result<usize> {
-    match error.downcast_ref::<FinetuneError>() {
-        Some(FinetuneError::NotFinite { epoch, .. }) => Ok(*epoch),
-        _ => Err(error),
-    }
-}
-
 /// The three stages with one seed.
 struct Run<'a> {
     args: &'a RiftArgs,
@@ -193,7 +189,7 @@ impl<'a> Run<'a> {
 
     /// The report of an earlier run with the same settings, if there is one.
     fn done(&self, sets: &Sets, out: &Path) -> anyhow::Result<Option<RiftReport>> {
-        let path = out.join("rift.json");
+        let path = out.join(files::REPORT);
         if !path.exists() {
             return Ok(None);
         }
@@ -215,9 +211,10 @@ impl<'a> Run<'a> {
         let (criticality, mrc_digest) = self.criticality(&sets.first, out)?;
         mrc::print(&criticality)?;
         let report = self.tune(&criticality, &mrc_digest, sets, out)?;
-        atomic::write_json(&out.join("rift.json"), &report)?;
-        atomic::write(&out.join("rift.html"), page(&report).as_bytes())?;
-        print(&report)?;
+        let shown = print(&report);
+        atomic::write_json(&out.join(files::REPORT), &report)?;
+        atomic::write(&out.join(files::PAGE), page(&report).as_bytes())?;
+        shown?;
         Ok(report)
     }
 
@@ -227,7 +224,7 @@ impl<'a> Run<'a> {
         let images = self.source.images(first)?;
         let settings = args.ascent.settings(self.threat.clone(), args.eval_batch_size);
         let report = mrc::report(self.source, &images, settings, args.machine.quiet)?;
-        let digest = mrc::write(&out.join("mrc.json"), &report, self.source)?;
+        let digest = mrc::write(&out.join(files::MRC), &report, self.source)?;
         Ok((report, digest))
     }
 
@@ -334,7 +331,7 @@ impl<'a> Run<'a> {
         let mut best: Option<Tuned> = None;
         let (mut candidates, mut diverged) = (Vec::with_capacity(pairs.len()), Vec::new());
         for (lr, epochs) in pairs.iter().copied() {
-            let folder = out.join("candidates").join(format!("lr-{lr}-epochs-{epochs}"));
+            let folder = out.join(files::of_candidate((lr, epochs)));
             let settings = FinetuneSettings { lr, epochs, ..paper.clone() };
             let tuned = match tuning.tune(settings, mrc, &folder) {
                 Ok(tuned) => tuned,
@@ -344,7 +341,7 @@ impl<'a> Run<'a> {
                     continue;
                 }
             };
-            atomic::write_json(&folder.join("sweep.json"), &tuned.made.report)?;
+            atomic::write_json(&folder.join(files::SWEEP), &tuned.made.report)?;
             candidates.extend(tuned.candidate());
             if choose(&candidates) == Some(candidates.len() - 1) {
                 best = Some(tuned);

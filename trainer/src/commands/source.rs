@@ -62,6 +62,12 @@ impl Source {
     ) -> anyhow::Result<Dataset> {
         let dataset = DataArgs { limit, ..data.clone() }.open(split)?;
         super::check_fit(&self.meta, &dataset)?;
+        let classes = dataset.class_count();
+        // Where there is one, every network is right.
+        anyhow::ensure!(
+            split == Split::Test || classes > 1,
+            "expected images of at least 2 classes, found {classes}"
+        );
         Ok(dataset)
     }
 
@@ -109,7 +115,7 @@ pub(super) struct ThreatArgs {
     #[arg(long, env = "RIFT_STEP")]
     step: Option<Epsilon>,
     /// Gradient steps.
-    #[arg(long, default_value_t = 10, env = "RIFT_STEPS")]
+    #[arg(long, default_value_t = 10, env = "RIFT_STEPS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     steps: usize,
 }
 

@@ -1,23 +1,25 @@
 //! `rift-trainer train`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use rift_models::arch::ArchSpec;
-use rift_models::artifact::{Accuracy, CheckpointMeta, Digest, Lineage, atomic};
+use rift_models::artifact::{Accuracy, CheckpointMeta, Digest, Lineage};
 use rift_models::dataset::{Dataset, Request, Split};
 use serde::Serialize;
 use tch::Device;
 
+use super::output::also_json;
+use super::places::Places;
 use super::signals;
 use crate::cli::MachineArgs;
-use crate::config::{Preset, SettingFlags, Settings};
+use crate::config::{ConfigError, Preset, SettingFlags, Settings};
 use crate::data::ImageSet;
 use crate::record::{EpochMetrics, Progress, figures, overfitting};
-use crate::stage::train::{BEST, Every, LAST, METRICS, SETTINGS};
+use crate::stage::train::{BEST, DIVERGED, Every, LAST, METRICS, SETTINGS, STATE};
 use crate::stage::{Job, Stop, Training};
 
 /// Arguments of `train`.
@@ -78,8 +80,12 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         None => (args.resume && own.exists()).then_some(own.as_path()),
     };
     let mut settings = Settings::resolve(args.preset, file, &args.settings)?;
+    args.places(&settings).check()?;
+    check_steps(&settings)?;
     let device = args.machine.start(settings.precision)?;
     let train = Dataset::open(&settings.data, &Request::new(Split::Train).limit(settings.limit))?;
+    let classes = train.class_count();
+    anyhow::ensure!(classes > 1, "expected images of at least 2 classes, found {classes}");
     let request = Request::new(Split::Validation).limit(settings.validation_limit);
     let validation = Dataset::open(&settings.data, &request)?;
     let extra = extra_data(&settings, &train)?;
@@ -108,6 +114,34 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<ExitCode> {
         args.checkpoint_every,
     )?;
     finish(args, &settings, training, &stop)
+}
+
+impl TrainArgs {
+    fn places(&self, settings: &Settings) -> Places {
+        // The settings of a run are those of its folder, also where they are named.
+        let own = self.out.join(SETTINGS);
+        let is_own = |file: &Path| match [file, &own].map(Path::canonicalize) {
+            [Ok(file), Ok(own)] => file == own,
+            _ => false,
+        };
+        let files = [BEST, LAST, STATE, SETTINGS, METRICS, DIVERGED, figures::TRAINING];
+        Places::new()
+            .reads("--config", self.config.as_deref().filter(|file| !is_own(file)))
+            .reads("--data", settings.data.as_path())
+            .reads("--extra-data", settings.extra_data.as_deref())
+            .fills("--out", &self.out, files)
+            .writes("--json", self.json.as_deref())
+    }
+}
+
+/// Checks that an attack that trains or judges does something.
+fn check_steps(settings: &Settings) -> Result<(), ConfigError> {
+    let all = [("steps", settings.steps), ("validation_steps", settings.validation_steps)];
+    let idle = all.into_iter().find(|(_, steps)| settings.method.is_adversarial() && *steps == 0);
+    idle.map_or(Ok(()), |(key, steps)| {
+        let found = format!("`{steps}`");
+        Err(ConfigError::Value { key, found, expected: "at least 1" })
+    })
 }
 
 fn image_set(dataset: &Dataset, device: Device) -> anyhow::Result<ImageSet> {
@@ -188,7 +222,8 @@ fn finish(
     stop: &Stop,
 ) -> anyhow::Result<ExitCode> {
     let images = training.images_per_epoch();
-    let progress = Progress::new("train", images * settings.epochs, args.machine.quiet);
+    let progress =
+        Progress::new("train", images.saturating_mul(settings.epochs), args.machine.quiet);
     progress.start_at(images * training.epochs().len() + training.position().images);
     while !training.is_finished() {
         let Some(epoch) = training.epoch(&progress, stop)? else {
@@ -225,10 +260,8 @@ fn report(args: &TrainArgs, settings: &Settings, training: &Training) -> anyhow:
         seconds: training.epochs().iter().map(|epoch| epoch.seconds).sum(),
         overfitting: overfitting(training.epochs()).map(|found| found.to_string()),
     };
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
-    print(&report, settings, training.epochs())?;
+    let shown = print(&report, settings, training.epochs());
+    also_json(shown, args.json.as_deref(), &report)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,12 +12,14 @@ use rift_models::threat::AttackSpec;
 use serde_json::{Value, json};
 
 use super::corruptions::CorruptionArgs;
+use super::eval::MOST_RESTARTS;
+use super::finetune::MOST_EPOCHS;
 use super::interpolate::{End, Made};
 use super::source::{Images, Source};
 use super::{finetune, interpolate};
 use crate::cli::DataArgs;
 use crate::network::Network;
-use crate::stage::finetune::{FinetuneSettings, Finetuned};
+use crate::stage::finetune::{FinetuneError, FinetuneSettings, Finetuned};
 use crate::stage::interpolate::SweepSettings;
 use crate::stage::rift::Candidate;
 
@@ -102,12 +104,20 @@ impl FromStr for Search {
         let one = |part: &str| {
             let (lr, epochs) = part.trim().split_once('x')?;
             let lr = lr.parse::<f64>().ok().filter(|lr| lr.is_finite() && *lr > 0.0)?;
-            Some((lr, epochs.parse().ok().filter(|epochs| *epochs > 0)?))
+            let epochs = epochs.parse::<u64>().ok();
+            let epochs = epochs.filter(|epochs| (1..=MOST_EPOCHS).contains(epochs))?;
+            Some((lr, epochs as usize))
         };
         let pairs: Option<Vec<_>> = text.split(',').map(one).collect();
-        pairs.map(Self).ok_or_else(|| {
+        let pairs = pairs.ok_or_else(|| {
             format!("expected learning rates and epochs, such as `0.001x10,0.01x5`, found `{text}`")
-        })
+        })?;
+        for (place, pair @ (lr, epochs)) in pairs.iter().enumerate() {
+            if pairs[..place].contains(pair) {
+                return Err(format!("expected different ways, found {lr}x{epochs} more than once"));
+            }
+        }
+        Ok(Self(pairs))
     }
 }
 
@@ -115,15 +125,15 @@ impl FromStr for Search {
 #[derive(Clone, Debug, Args)]
 pub(super) struct TestArgs {
     /// Gradient steps of the attack on the test images; by default `--steps`.
-    #[arg(long, value_name = "N", env = "RIFT_TEST_STEPS")]
+    #[arg(long, value_name = "N", env = "RIFT_TEST_STEPS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     test_steps: Option<usize>,
     /// Random starts of the attack on the test images, of which the worst counts.
-    #[arg(long, value_name = "N", default_value_t = 1, env = "RIFT_TEST_RESTARTS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, env = "RIFT_TEST_RESTARTS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=MOST_RESTARTS))]
     test_restarts: usize,
     #[command(flatten)]
     corruptions: CorruptionArgs,
     /// Of the test images, the first so many are corrupted.
-    #[arg(long, value_name = "N", default_value_t = 1000, env = "RIFT_CORRUPTION_LIMIT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1000, env = "RIFT_CORRUPTION_LIMIT", requires = "corruptions", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     corruption_limit: usize,
 }
 
@@ -176,6 +186,17 @@ impl TestArgs {
     }
 }
 
+/// The epoch in which a fine-tuning diverged, from 1.
+///
+/// # Errors
+/// Those that are about something else.
+pub(super) fn diverged_in(error: anyhow::Error) -> anyhow::Result<usize> {
+    match error.downcast_ref::<FinetuneError>() {
+        Some(FinetuneError::NotFinite { epoch, .. }) => Ok(*epoch),
+        _ => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +207,9 @@ mod tests {
         for text in ["", "0.1", "0.1x", "x5", "0x5", "0.1x0", "0.1x2x3", "nanx1", "0.1x1,"] {
             assert!(text.parse::<Search>().is_err(), "{text}");
         }
+        let endless = format!("0.1x{}", i64::MAX);
+        assert!(endless.parse::<Search>().is_err());
+        let twice = "0.1x2,0.01x5,1e-1x2".parse::<Search>().unwrap_err();
+        assert_eq!(twice, "expected different ways, found 0.1x2 more than once");
     }
 }

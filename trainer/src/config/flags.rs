@@ -67,7 +67,8 @@ pub struct SettingFlags {
     /// The norm of the ball, `linf` or `l2`.
     #[arg(long, env = "RIFT_NORM")]
     pub(super) norm: Option<Norm>,
-    /// The ball's radius in pixel units, such as `8/255`.
+    /// The ball's radius in pixel units, such as `8/255`. The step of the attack keeps its part of
+    /// it, unless `--step` is given.
     #[arg(long, env = "RIFT_EPS")]
     pub(super) eps: Option<Epsilon>,
     /// The length of a step of the attack in pixel units, such as `2/255`.
@@ -94,7 +95,7 @@ pub struct SettingFlags {
     /// What follows from catastrophic overfitting.
     #[arg(long, value_enum, env = "RIFT_ON_OVERFITTING")]
     pub(super) on_overfitting: Option<OnOverfitting>,
-    /// Epochs. A preset's milestones move along.
+    /// Epochs. A preset's milestones move along, and stay at least an epoch before the end.
     #[arg(long, value_name = "N", env = "RIFT_EPOCHS")]
     pub(super) epochs: Option<usize>,
     /// Images in a batch.
@@ -106,7 +107,7 @@ pub struct SettingFlags {
     /// The shape of the learning rate: `steps`, `one-cycle`, `cosine` or `cyclic`.
     #[arg(long, env = "RIFT_SCHEDULE")]
     pub(super) schedule: Option<ScheduleKind>,
-    /// Epochs after which the rate of `steps` falls, such as `100,105`.
+    /// Epochs after which the rate of `steps` falls, such as `100,105`; before the last.
     #[arg(long, value_name = "EPOCHS", value_delimiter = ',', env = "RIFT_MILESTONES")]
     pub(super) milestones: Option<Vec<usize>>,
     /// The factor by which the rate of `steps` falls.

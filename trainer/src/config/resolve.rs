@@ -12,7 +12,8 @@ impl Settings {
     /// The settings of `preset`, under those of the file, under the flags.
     ///
     /// Where the number of epochs is changed and milestones are not given, the preset's milestones
-    /// keep their place in the training. Where the method is another than the preset's, it brings
+    /// keep their place in the training. Where the radius is changed and a step is not given, the
+    /// step keeps its part of the radius. Where the method is another than the preset's, it brings
     /// its own usual values.
     ///
     /// # Errors
@@ -24,8 +25,9 @@ impl Settings {
         flags: &SettingFlags,
     ) -> Result<Self, ConfigError> {
         let mut base = preset.table()?;
-        let mut given = file.map(read_table).transpose()?.unwrap_or_default();
+        let file = file.map(read_table).transpose()?.unwrap_or_default();
         let flags = Table::try_from(flags).map_err(|error| ConfigError::Key(one_line(&error)))?;
+        let mut given = file.clone();
         given.extend(flags.clone());
         let from = method(&base)?.unwrap_or(Method::At);
         let method = method(&given)?.unwrap_or(from);
@@ -34,18 +36,15 @@ impl Settings {
         check_radius(&given, method)?;
         let preset_epochs = base.get("epochs").and_then(Value::as_integer);
         let moves = given.contains_key("epochs") && !given.contains_key("milestones");
-        let mut table = base;
-        table.extend(given.clone());
+        let mut table = layered(base, &file, &flags);
         takes::check_owners(&table, &given)?;
         let schedule = table.get("schedule").and_then(Value::as_str).and_then(|s| s.parse().ok());
         takes::check_flags(&flags, method, schedule)?;
         usual(&mut table, method);
         let mut settings: Self = table.try_into().map_err(|error| missing(&error))?;
         if let (true, Some(epochs)) = (moves, preset_epochs) {
-            let scale = settings.epochs as f64 / epochs as f64;
-            for milestone in &mut settings.milestones {
-                *milestone = (*milestone as f64 * scale).round() as usize;
-            }
+            let epochs = usize::try_from(epochs).unwrap_or(1).max(1);
+            settings.milestones = moved(&settings.milestones, epochs, settings.epochs);
         }
         settings.validate()?;
         Ok(settings)
@@ -57,6 +56,55 @@ fn method(table: &Table) -> Result<Option<Method>, ConfigError> {
     let name = table.get("method").and_then(Value::as_str);
     let parsed = name.map(str::parse).transpose();
     parsed.map_err(|error: crate::objective::MethodError| ConfigError::Key(error.to_string()))
+}
+
+/// The preset, under the file, under the flags.
+fn layered(preset: Table, file: &Table, flags: &Table) -> Table {
+    let mut table = preset;
+    follow(&mut table, file);
+    table.extend(file.clone());
+    // A step that the file has without a radius is meant as it is.
+    if file.contains_key("eps") || !file.contains_key("step") {
+        follow(&mut table, flags);
+    }
+    table.extend(flags.clone());
+    table
+}
+
+/// Keeps the step's part of the radius where a radius comes `above` without a step of its own.
+fn follow(below: &mut Table, above: &Table) {
+    let length = |table: &Table, key: &str| -> Option<Epsilon> {
+        table.get(key).and_then(Value::as_str).and_then(|text| text.parse().ok())
+    };
+    let old = length(below, "eps").filter(|eps| eps.value() > 0.0);
+    let (Some(eps), Some(old), Some(step)) = (length(above, "eps"), old, length(below, "step"))
+    else {
+        return;
+    };
+    // As exact as the radii are, so that it is written without the noise of their quotient.
+    let part = f64::from(eps.value()) / f64::from(old.value());
+    let part = format!("{part:.5e}").parse().unwrap_or(part);
+    if let (false, Ok(step)) = (above.contains_key("step"), step.times(part)) {
+        below.insert("step".to_owned(), String::from(step).into());
+    }
+}
+
+/// The milestones of a training of `before` epochs in one of `epochs`: in the same places, each at
+/// least an epoch before the next and the last one at least an epoch before the end. Those that come
+/// to lie at the beginning are left out.
+fn moved(milestones: &[usize], before: usize, epochs: usize) -> Vec<usize> {
+    let mut next = epochs;
+    let mut moved: Vec<usize> = milestones
+        .iter()
+        .rev()
+        .map(|milestone| {
+            next = (milestone.saturating_mul(epochs) / before).min(next.saturating_sub(1));
+            next
+        })
+        .filter(|milestone| *milestone > 0)
+        .collect();
+    moved.reverse();
+    moved
 }
 
 /// Another norm makes the preset's lengths mean nothing.

@@ -30,6 +30,65 @@ fn flags_go_before_the_file_before_the_preset() {
 }
 
 #[test]
+fn milestones_stay_within_a_short_training() {
+    let of = |preset, epochs| {
+        let given = SettingFlags { epochs: Some(epochs), ..flags() };
+        Settings::resolve(preset, None, &given).unwrap().milestones
+    };
+    for (preset, epochs, expected) in [
+        (Preset::RiftPaper, 110, &[100, 105][..]),
+        (Preset::RiftPaper, 220, &[200, 210]),
+        (Preset::RiftPaper, 10, &[8, 9]),
+        (Preset::RiftPaper, 3, &[1, 2]),
+        (Preset::RiftPaper, 2, &[1]),
+        (Preset::RiftPaper, 1, &[]),
+        (Preset::Mart, 120, &[74, 89, 99]),
+        (Preset::Mart, 12, &[7, 8, 9]),
+        (Preset::Trades, 10, &[9]),
+        (Preset::Quick, 3, &[]),
+    ] {
+        assert_eq!(of(preset, epochs), expected, "{preset:?} in {epochs} epochs");
+    }
+    let given = |milestones: &[usize]| SettingFlags {
+        epochs: Some(15),
+        milestones: Some(milestones.to_vec()),
+        ..flags()
+    };
+    let error = Settings::resolve(Preset::RiftPaper, None, &given(&[10, 15])).unwrap_err();
+    let expected = "`milestones` is `15`, expected fewer than the epochs";
+    assert!(error.to_string().contains(expected), "{error}");
+    assert!(Settings::resolve(Preset::RiftPaper, None, &given(&[10, 14])).is_ok());
+    // Where nothing falls at them they may be anywhere, as in files.
+    assert!(resolve(Preset::Quick, "milestones = [100]", &flags()).is_ok());
+}
+
+#[test]
+fn the_step_keeps_its_part_of_the_radius() {
+    let eps = |text: &str| Some(text.parse().unwrap());
+    let step = |preset, file: &str, flags: &SettingFlags| {
+        resolve(preset, file, flags).unwrap().step.to_string()
+    };
+    let only = |text: &str| SettingFlags { eps: eps(text), ..flags() };
+    for (preset, radius, expected) in [
+        (Preset::Quick, "8/255", "4/255"),
+        (Preset::Quick, "1/255", "0.5/255"),
+        (Preset::RiftPaper, "6/255", "1.5/255"),
+        (Preset::RiftPaper, "0.03", "1.9125/255"),
+        (Preset::FastAt, "4/255", "5/255"),
+        (Preset::Trades, "0.062", "0.014"),
+    ] {
+        assert_eq!(step(preset, "", &only(radius)), expected, "{preset:?} {radius}");
+        assert_eq!(step(preset, &format!("eps = '{radius}'"), &flags()), expected);
+    }
+    let both = SettingFlags { step: eps("2/255"), ..only("1/255") };
+    assert_eq!(step(Preset::Quick, "", &both), "2/255");
+    // Also the step of a file, but not one that was given without a radius.
+    let file = "eps = '4/255'\nstep = '2/255'";
+    assert_eq!(step(Preset::RiftPaper, file, &only("8/255")), "4/255");
+    assert_eq!(step(Preset::RiftPaper, "step = '1/255'", &only("16/255")), "1/255");
+}
+
+#[test]
 fn the_resolved_file_resolves_to_itself() {
     for preset in Preset::all() {
         let given = SettingFlags {

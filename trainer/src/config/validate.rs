@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use super::{ConfigError, Settings};
 use crate::objective::Method;
+use crate::optim::ScheduleKind;
 
 fn check(
     fine: bool,
@@ -40,6 +41,9 @@ impl Settings {
         check(self.limit != Some(0), "limit", &0, "at least 1")?;
         check(positive(self.learning_rate), "learning_rate", &self.learning_rate, "above 0")?;
         check(positive(self.decay), "decay", &self.decay, "above 0")?;
+        let late = self.milestones.iter().find(|milestone| **milestone >= self.epochs);
+        let late = late.filter(|_| self.schedule == ScheduleKind::Steps);
+        check(late.is_none(), "milestones", late.unwrap_or(&0), "fewer than the epochs")?;
         check(unit(self.warmup), "warmup", &self.warmup, "from 0 to below 1")?;
         check(unit(self.momentum), "momentum", &self.momentum, "from 0 to below 1")?;
         let looks_ahead = !self.nesterov || self.momentum > 0.0;

@@ -214,7 +214,9 @@ impl ImageSet {
     ) -> impl Iterator<Item = Result<Batch, TorchError>> + '_ {
         let n = limit.unwrap_or(usize::MAX).min(self.len());
         let batch = batch.max(1);
-        (0..n).step_by(batch).map(move |start| self.batch(start..(start + batch).min(n)))
+        (0..n)
+            .step_by(batch)
+            .map(move |start| self.batch(start..start.saturating_add(batch).min(n)))
     }
 
     /// The images at these places.

@@ -11,8 +11,9 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::ImportError;
-use super::pickle;
-use super::value::{Dtype, StateDict, Storage, View};
+use super::pickle::{self, PickleError};
+use super::state_dict::{NoState, StateDict};
+use super::value::{Dtype, Storage, View};
 
 /// The pickle of a network has some hundred bytes a tensor; this is room for a hundred thousand.
 const MAX_PICKLE: u64 = 64 << 20;
@@ -69,8 +70,16 @@ impl Archive {
         let bytes = self.entry("data.pkl", MAX_PICKLE)?;
         let (heap, root) = pickle::interpret(&bytes)
             .map_err(|source| ImportError::Pickle { path: self.path.clone(), source })?;
-        heap.state_dict(&root)
-            .map_err(|keys| ImportError::NoTensors { path: self.path.clone(), keys })
+        heap.state_dict(&root).map_err(|none| {
+            let path = self.path.clone();
+            match none {
+                NoState::None(keys) => ImportError::NoTensors { path, keys },
+                NoState::Several(keys) => ImportError::SeveralStates { path, keys: quoted(&keys) },
+                NoState::Foreign(name) => {
+                    ImportError::Pickle { path, source: PickleError::Global { name } }
+                }
+            }
+        })
     }
 
     /// Reads the tensors behind `views`, each storage once.
@@ -152,6 +161,10 @@ impl Archive {
             .map_err(|source| ImportError::Read { path, source })?;
         Ok(bytes)
     }
+}
+
+fn quoted(keys: &[String]) -> String {
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The numbers of a tensor; a side of 0 counts as 1, so that the bound on it holds for every side.

@@ -1,6 +1,6 @@
 //! From foreign tensors to a checkpoint: names, normalisation, the strict load report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rift_models::arch::{ArchSpec, spec, upstream};
@@ -8,7 +8,7 @@ use rift_models::artifact::tensors::TensorMap;
 use rift_models::artifact::{Checkpoint, CheckpointMeta, Lineage, apply};
 
 use super::normalisation::{self, statistic};
-use super::{ImportError, read};
+use super::{ImportError, read, value};
 
 /// What a file of weights does not say of itself.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub fn import(path: &Path, settings: &Settings) -> Result<Imported, ImportError>
     let name = || path.display().to_string();
     let Sorted { tensors, buffers, renamed, twins } = Sorted::of(&name(), foreign.tensors)?;
     let [mean, std] = normalisation::of(&name(), settings, &buffers)?;
-    let classes = classes(&name(), settings, &tensors)?;
+    let classes = classes(&name(), settings, &tensors, &foreign.made_of_others)?;
     let arch = ArchSpec {
         width: settings.width,
         mean,
@@ -159,11 +159,19 @@ fn classes(
     path: &str,
     settings: &Settings,
     tensors: &TensorMap,
+    foreign: &[(String, value::Foreign)],
 ) -> Result<Vec<String>, ImportError> {
     // Any number of classes gives the same names of layers.
     let graph =
         ArchSpec { width: settings.width, ..ArchSpec::new(&settings.arch, settings.input, 2) }
             .build()?;
+    for (name, made_of) in foreign {
+        let weight = canonical(name).filter(|name| graph.params().any(|p| p.name == *name));
+        if weight.is_some_and(|name| !tensors.contains_key(&name)) {
+            let (path, name, made_of) = (path.to_owned(), name.clone(), made_of.to_string());
+            return Err(ImportError::Foreign { path, name, made_of });
+        }
+    }
     let last = graph.modules().last().unwrap_or_default();
     let weight = format!("{last}.weight");
     let rows = tensors.get(&weight).and_then(|tensor| tensor.shape().first().copied());
@@ -178,6 +186,10 @@ fn classes(
     if classes.len() != rows {
         let (expected, found) = (rows, classes.len());
         return Err(ImportError::Classes { path: path.to_owned(), expected, found });
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(name) = classes.iter().find(|name| !seen.insert(*name)) {
+        return Err(ImportError::TwiceNamed { name: name.clone() });
     }
     Ok(classes)
 }

@@ -1,13 +1,15 @@
 //! Published weights: PyTorch's `.pth` and foreign `.safetensors`, made into checkpoints.
 //!
 //! A `.pth` file is a zip archive with a pickle, and a pickle is a program. It is interpreted by a
-//! closed machine that knows what a state dict is made of and refuses everything else by name;
-//! nothing in the file is ever executed, and memory is bounded by the file.
+//! closed machine that knows what a state dict is made of. Everything else in the file is inert, and
+//! refused by name where weights depend on it; nothing is ever executed, and memory is bounded by the
+//! file.
 
 mod archive;
 mod convert;
 mod normalisation;
 mod pickle;
+mod state_dict;
 mod value;
 
 use std::path::Path;
@@ -109,14 +111,41 @@ pub enum ImportError {
     },
     /// Nothing that looks like a state dict.
     #[error(
-        "`{path}` holds no tensors, also not under `state_dict`, `model_state_dict`, `net`, `model`, \
-         `last` or `ema_state_dict`; its keys are {keys:?}"
+        "`{path}` holds no dictionary of tensors, also not under `state_dict`, `model` or another key; \
+         its keys are {keys:?}"
     )]
     NoTensors {
         /// The file.
         path: String,
         /// The first keys of its outermost dictionary.
         keys: Vec<String>,
+    },
+    /// More than one state dict, and none of them under a key that says which is meant.
+    #[error(
+        "`{path}` holds several dictionaries of tensors, {keys}, expected one, or one of them as \
+         `state_dict`"
+    )]
+    SeveralStates {
+        /// The file.
+        path: String,
+        /// Their keys.
+        keys: String,
+    },
+    /// A weight that is no tensor that can be read.
+    #[error("`{name}` of `{path}` is made of `{made_of}`, expected a tensor")]
+    Foreign {
+        /// The file.
+        path: String,
+        /// The weight.
+        name: String,
+        /// A name of Python's.
+        made_of: String,
+    },
+    /// A class name that is there twice.
+    #[error("the class name `{name}` is given twice, expected a name of its own for each class")]
+    TwiceNamed {
+        /// The name.
+        name: String,
     },
     /// A tensor that cannot be read.
     #[error("tensor `{name}` of `{path}` cannot be read: {reason}")]
@@ -238,6 +267,8 @@ struct Foreign {
     tensors: TensorMap,
     /// Everything else, by name.
     others: Vec<String>,
+    /// Those of them that are made of something else than tensors, with what that is.
+    made_of_others: Vec<(String, value::Foreign)>,
     digest: Digest,
 }
 
@@ -245,7 +276,8 @@ struct Foreign {
 fn read(path: &Path, keep: impl Fn(&str) -> bool) -> Result<Foreign, ImportError> {
     if is_safetensors(path)? {
         let (file, others) = tensors::read_where(path, keep)?;
-        return Ok(Foreign { tensors: file.tensors, others, digest: file.digest });
+        let (tensors, digest, made_of_others) = (file.tensors, file.digest, Vec::new());
+        return Ok(Foreign { tensors, others, made_of_others, digest });
     }
     let mut archive = archive::Archive::open(path)?;
     let state = archive.state_dict()?;
@@ -253,7 +285,8 @@ fn read(path: &Path, keep: impl Fn(&str) -> bool) -> Result<Foreign, ImportError
         state.tensors.into_iter().partition(|(name, _)| keep(name));
     let mut others = state.others;
     others.extend(dropped.into_iter().map(|(name, _)| name));
-    Ok(Foreign { tensors: archive.tensors(kept)?, others, digest: Digest::of_file(path)? })
+    let (tensors, digest) = (archive.tensors(kept)?, Digest::of_file(path)?);
+    Ok(Foreign { tensors, others, made_of_others: state.foreign, digest })
 }
 
 /// Whether the file begins as safetensors does: a length and a JSON object.

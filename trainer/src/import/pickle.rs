@@ -2,9 +2,10 @@
 //!
 //! A pickle is a program for a stack machine, and Python's own can call any function there is. This
 //! one knows the opcodes that `torch.save` writes and the handful of names in
-//! [`Callable`](super::value::Callable); every other opcode and name is refused, nothing is ever
-//! executed. Each opcode makes at most one object, so memory is bounded by the length of the
-//! pickle, and nothing recurses.
+//! [`Callable`](super::value::Callable). Every other opcode is refused; every other name stands for
+//! something [foreign](super::value::Foreign), and so does whatever is made of it, as of the settings
+//! and schedulers that lie beside weights. Nothing is ever executed. Each opcode makes at most one
+//! object, so memory is bounded by the length of the pickle, and nothing recurses.
 //!
 //! # References
 //! The opcodes are described in Python's `Lib/pickletools.py`.
@@ -12,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::value::{Callable, Heap, Object, Storage, Value, View};
+use super::value::{Callable, Foreign, Heap, Object, Value};
 
 /// A pickle that is not that of a state dict.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,7 @@ pub enum PickleError {
         /// Where.
         at: usize,
     },
-    /// A name that no state dict needs: loading it in Python could run any code.
+    /// A name in the place of the weights, or one that runs code when Python loads it.
     #[error(
         "the pickle refers to `{name}`, which is no part of a state dict (save \
          `model.state_dict()` alone, with `torch.save`)"
@@ -49,9 +50,6 @@ pub enum PickleError {
         reason: &'static str,
     },
 }
-
-/// Weights have four; nothing that is saved has many more.
-const MAX_DIMENSIONS: usize = 8;
 
 type Result<T, E = PickleError> = std::result::Result<T, E>;
 
@@ -102,13 +100,14 @@ impl Machine<'_> {
             b'1' => self.pop_mark().map(|_| ()),
             b'q' | b'r' | 0x94 => self.remember(code),
             b'h' | b'j' => self.recall(code),
-            b'N' | 0x88 | 0x89 | b'G' | b'K' | b'M' | b'J' | 0x8a => self.number(code),
-            b'X' | 0x8c | 0x8d | b'C' | b'B' => self.string(code),
-            b'}' | b']' | b')' | b't' | 0x85..=0x87 => self.container(code),
-            b's' | b'u' | b'a' | b'e' => self.insert(code),
+            b'N' | 0x88 | 0x89 | b'G' | b'K' | b'M' | b'J' | 0x8a | 0x8b => self.number(code),
+            b'X' | 0x8c | 0x8d | b'C' | b'B' | 0x8e | 0x96 => self.string(code),
+            b'}' | b']' | 0x8f | b')' | b't' | 0x85..=0x87 => self.container(code),
+            0x91 => self.frozen_set(),
+            b's' | b'u' | b'a' | b'e' | 0x90 => self.insert(code),
             b'c' | 0x93 => self.global(code),
             b'Q' => self.persistent(),
-            b'R' => self.reduce(),
+            b'R' | 0x81 | 0x92 => self.call(code),
             b'b' => self.build(),
             _ => Err(PickleError::Opcode { code, at: self.at - 1 }),
         }
@@ -188,9 +187,12 @@ impl Machine<'_> {
             b'K' => Value::Int(i64::from(self.array::<1>()?[0])),
             b'M' => Value::Int(i64::from(u16::from_le_bytes(self.array()?))),
             b'J' => Value::Int(i64::from(i32::from_le_bytes(self.array()?))),
-            0x8a => {
-                let [length] = self.array()?;
-                let bytes = self.take(usize::from(length))?;
+            0x8a | 0x8b => {
+                let length = match code {
+                    0x8a => usize::from(self.array::<1>()?[0]),
+                    _ => u32::from_le_bytes(self.array()?) as usize,
+                };
+                let bytes = self.take(length)?;
                 // Larger numbers exist (random seeds), but none of them is a size.
                 match two_complement(bytes) {
                     Some(value) => Value::Int(value),
@@ -207,12 +209,14 @@ impl Machine<'_> {
     fn string(&mut self, code: u8) -> Result<()> {
         let length = match code {
             b'C' | 0x8c => usize::from(self.array::<1>()?[0]),
-            0x8d => usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX),
+            0x8d | 0x8e | 0x96 => {
+                usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX)
+            }
             _ => u32::from_le_bytes(self.array()?) as usize,
         };
         let bytes = self.take(length)?;
         let value = match code {
-            b'C' | b'B' => Value::Inert,
+            b'C' | b'B' | 0x8e | 0x96 => Value::Inert,
             _ => match std::str::from_utf8(bytes) {
                 Ok(text) => Value::Text(text.into()),
                 Err(_) => return Err(self.malformed("a text is not valid UTF-8")),
@@ -225,7 +229,7 @@ impl Machine<'_> {
     fn container(&mut self, code: u8) -> Result<()> {
         let object = match code {
             b'}' => Object::Dict(Vec::new()),
-            b']' => Object::List,
+            b']' | 0x8f => Object::List,
             b')' => Object::Tuple(Vec::new()),
             b't' => Object::Tuple(self.pop_mark()?),
             _ => {
@@ -241,6 +245,12 @@ impl Machine<'_> {
         Ok(())
     }
 
+    fn frozen_set(&mut self) -> Result<()> {
+        self.pop_mark()?;
+        self.stack.push(Value::Inert);
+        Ok(())
+    }
+
     fn insert(&mut self, code: u8) -> Result<()> {
         let items = match code {
             b'a' => vec![self.pop()?],
@@ -252,7 +262,7 @@ impl Machine<'_> {
         };
         let target = self.stack.last().cloned().unwrap_or(Value::Inert);
         match (code, self.heap.get_mut(&target)) {
-            (b'a' | b'e', Some(Object::List)) => Ok(()),
+            (b'a' | b'e' | 0x90, Some(Object::List)) | (_, Some(Object::Foreign(_))) => Ok(()),
             (b's' | b'u', Some(Object::Dict(dict))) if items.len().is_multiple_of(2) => {
                 let mut items = items.into_iter();
                 while let (Some(key), Some(value)) = (items.next(), items.next()) {
@@ -274,103 +284,17 @@ impl Machine<'_> {
                 _ => return Err(self.malformed("a name that is no text")),
             }
         };
-        let callable = Callable::named(&module, &name)
-            .ok_or_else(|| PickleError::Global { name: format!("{module}.{name}") })?;
-        self.push(Object::Callable(callable));
-        Ok(())
-    }
-
-    /// `('storage', FloatStorage, key, device, length)` becomes a storage.
-    fn persistent(&mut self) -> Result<()> {
-        let id = self.pop()?;
-        let storage = match self.heap.get(&id) {
-            Some(Object::Tuple(parts)) => match &parts[..] {
-                [Value::Text(kind), class, Value::Text(key), _, Value::Int(len)]
-                    if &**kind == "storage" =>
-                {
-                    let class = self.heap.get(class);
-                    match (class, usize::try_from(*len)) {
-                        (Some(Object::Callable(Callable::Storage(dtype))), Ok(len)) => {
-                            Some(Storage { dtype: *dtype, key: key.clone(), len })
-                        }
-                        _ => None,
-                    }
-                }
-                _ => None,
-            },
-            _ => None,
+        let object = match Callable::named(&module, &name) {
+            Some(callable) => Object::Callable(callable),
+            None => Object::Foreign(Foreign { module, name }),
         };
-        let storage = storage.ok_or_else(|| self.malformed("a storage of an unknown kind"))?;
-        self.push(Object::Storage(storage));
-        Ok(())
-    }
-
-    fn reduce(&mut self) -> Result<()> {
-        let arguments = self.pop()?;
-        let callable = self.pop()?;
-        let arguments = match self.heap.get(&arguments) {
-            Some(Object::Tuple(items)) => items.as_slice(),
-            _ => return Err(self.malformed("arguments that are no tuple")),
-        };
-        let result = match self.heap.get(&callable) {
-            // `OrderedDict()`; the pairs of older pickles, `OrderedDict([[key, value], …])`, are
-            // not written by any `torch.save` with an archive.
-            Some(Object::Callable(Callable::OrderedDict)) if arguments.is_empty() => {
-                Some(Object::Dict(Vec::new()))
+        match &object {
+            Object::Foreign(foreign) if foreign.is_hostile() => {
+                return Err(PickleError::Global { name: foreign.to_string() });
             }
-            Some(Object::Callable(Callable::RebuildTensor)) => {
-                self.view(arguments).map(Object::Tensor)
-            }
-            Some(Object::Callable(Callable::RebuildParameter)) => {
-                match arguments.first().and_then(|data| self.heap.get(data)) {
-                    Some(Object::Tensor(view)) => Some(Object::Tensor(view.clone())),
-                    _ => None,
-                }
-            }
-            Some(Object::Callable(Callable::Inert)) => {
-                self.stack.push(Value::Inert);
-                return Ok(());
-            }
-            _ => None,
-        };
-        let result = result.ok_or_else(|| self.malformed("a call that makes no tensor"))?;
-        self.push(result);
-        Ok(())
-    }
-
-    /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)`.
-    fn view(&self, arguments: &[Value]) -> Option<View> {
-        let [storage, Value::Int(offset), shape, strides, ..] = arguments else { return None };
-        let sizes = |value: &Value| match self.heap.get(value)? {
-            // The bound keeps a pickle from multiplying one long shape by many tensors.
-            Object::Tuple(items) if items.len() <= MAX_DIMENSIONS => items
-                .iter()
-                .map(|item| match item {
-                    Value::Int(size) => usize::try_from(*size).ok(),
-                    _ => None,
-                })
-                .collect::<Option<Vec<_>>>(),
-            _ => None,
-        };
-        match self.heap.get(storage)? {
-            Object::Storage(storage) => Some(View {
-                storage: storage.clone(),
-                offset: usize::try_from(*offset).ok()?,
-                shape: sizes(shape)?,
-                strides: sizes(strides)?,
-            }),
-            _ => None,
+            _ => self.push(object),
         }
-    }
-
-    /// Attributes of a dictionary (`_metadata`) or a tensor: forgotten.
-    fn build(&mut self) -> Result<()> {
-        self.pop()?;
-        let target = self.stack.last().cloned().unwrap_or(Value::Inert);
-        match self.heap.get(&target) {
-            Some(Object::Dict(_) | Object::Tensor(_)) => Ok(()),
-            _ => Err(self.malformed("attributes for something that has none")),
-        }
+        Ok(())
     }
 }
 
@@ -385,5 +309,6 @@ fn two_complement(bytes: &[u8]) -> Option<i64> {
     Some(i64::from_le_bytes(full))
 }
 
+mod calls;
 #[cfg(test)]
 mod tests;

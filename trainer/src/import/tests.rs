@@ -192,6 +192,10 @@ fn flags_come_before_the_file() {
     let given = Settings { classes: Some(classes.clone()), mean: Some(vec![0.1]), ..settings() };
     let meta = import(&golden("wrapped.pth"), &given).unwrap().checkpoint.meta;
     assert_eq!((meta.arch.mean, meta.arch.std, meta.classes), (vec![0.1], vec![0.5], classes));
+    let twice = ["a", "b", "c", "b", "e"].map(str::to_owned).to_vec();
+    let twice = Settings { classes: Some(twice), ..settings() };
+    let message = import(&golden("wrapped.pth"), &twice).unwrap_err().to_string();
+    assert!(message.contains("class name `b` is given twice"), "{message}");
     let four = Settings { classes: Some(vec![String::new(); 4]), ..settings() };
     let message = import(&golden("wrapped.pth"), &four).unwrap_err().to_string();
     assert!(message.starts_with("expected 5 class names"), "{message}");
@@ -240,7 +244,6 @@ fn follows_strides_offsets_and_types() {
 fn every_foreign_kind_of_file_is_explained() {
     for (file, expected) in [
         ("legacy.pth", "from before version 1.6; convert it once"),
-        ("namespace.pth", "refers to `argparse.Namespace`"),
         ("module.pth", "refers to `torch.nn.modules.linear.Linear`"),
         ("torchscript.pth", "is a TorchScript program"),
         ("nan.pth", "not finite"),
@@ -250,6 +253,21 @@ fn every_foreign_kind_of_file_is_explained() {
         let message = refusal(&golden(file));
         assert!(message.contains(expected) && !message.contains('\n'), "{file}: {message}");
     }
+}
+
+#[test]
+fn what_lies_beside_the_weights_does_not_matter() {
+    // `argparse.Namespace`.
+    assert_eq!(all(&golden("namespace.pth")).unwrap()["weight"].shape(), [2]);
+    // Schedulers, settings and results in types of Python, NumPy and PyTorch.
+    let beside = import(&golden("beside.pth"), &settings()).unwrap().checkpoint;
+    let alone = import(&golden("wrapped.pth"), &settings()).unwrap().checkpoint;
+    assert_eq!((beside.tensors, beside.meta.arch), (alone.tensors, alone.meta.arch));
+    // But a weight must be a tensor.
+    let message = chain(&import(&golden("no-tensor.pth"), &settings()).unwrap_err());
+    let expected = "expected a tensor";
+    assert!(message.contains("`linear.weight` of `") && message.contains(expected), "{message}");
+    assert!(message.contains("is made of `numpy."), "{message}");
 }
 
 /// An archive with this pickle and one storage of four numbers.

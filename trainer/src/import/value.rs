@@ -46,7 +46,7 @@ pub(super) struct View {
     pub(super) strides: Vec<usize>,
 }
 
-/// The names that a pickle may call, each with a meaning of our own.
+/// The names that mean something to a state dict, each with a meaning of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Callable {
     OrderedDict,
@@ -91,16 +91,47 @@ pub(super) enum Value {
     Object(usize),
 }
 
+/// A name that means nothing here, and whatever a pickle makes of it: a scheduler's counter, the
+/// settings of a program. It is never looked up, called or filled; only the name is kept, for messages.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Foreign {
+    pub(super) module: Rc<str>,
+    pub(super) name: Rc<str>,
+}
+
+impl std::fmt::Display for Foreign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.module, self.name)
+    }
+}
+
+impl Foreign {
+    /// Whether the name runs code or programs that its arguments tell, in Python. Nothing that is saved
+    /// of a training refers to these: the file is an attack on whoever loads it there.
+    pub(super) fn is_hostile(&self) -> bool {
+        let module = self.module.split('.').next().unwrap_or_default();
+        match module {
+            "os" | "posix" | "nt" | "subprocess" | "pty" | "runpy" => true,
+            "builtins" | "__builtin__" => {
+                let name: &str = &self.name;
+                matches!(name, "eval" | "exec" | "execfile" | "compile" | "__import__" | "open")
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What lives in the heap.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Object {
     Tuple(Vec<Value>),
-    /// A list; its items are no part of a state dict and are forgotten.
+    /// A list or set; its items are no part of a state dict and are forgotten.
     List,
     Dict(Vec<(Value, Value)>),
     Callable(Callable),
     Storage(Storage),
     Tensor(View),
+    Foreign(Foreign),
 }
 
 /// All objects that a pickle made; they refer to one another by index, so that no chain of
@@ -109,14 +140,6 @@ pub(super) enum Object {
 pub(super) struct Heap {
     objects: Vec<Object>,
 }
-
-/// The keys under which training scripts keep the weights; where there are a `best` and a `last`, the
-/// published figures are of the last (RobustBench's loader).
-const WRAPPERS: [&str; 5] = ["state_dict", "model_state_dict", "net", "model", "last"];
-/// The key of averaged weights, which are taken where there are no others.
-const AVERAGED: &str = "ema_state_dict";
-/// How many wrappers are opened, one inside the other.
-const DEPTH: usize = 4;
 
 impl Heap {
     pub(super) fn add(&mut self, object: Object) -> Value {
@@ -136,63 +159,5 @@ impl Heap {
             Value::Object(index) => self.objects.get_mut(*index),
             _ => None,
         }
-    }
-
-    fn dict(&self, value: &Value) -> Option<&[(Value, Value)]> {
-        match self.get(value)? {
-            Object::Dict(items) => Some(items),
-            _ => None,
-        }
-    }
-
-    /// The tensors of the first dictionary that has some, going through [`WRAPPERS`]; or the keys
-    /// of the outermost one, for the error.
-    pub(super) fn state_dict(&self, root: &Value) -> Result<StateDict, Vec<String>> {
-        self.unwrap(root, DEPTH).ok_or_else(|| {
-            let items = self.dict(root).unwrap_or_default();
-            items.iter().filter_map(|(key, _)| text(key)).take(8).map(str::to_owned).collect()
-        })
-    }
-
-    fn unwrap(&self, value: &Value, depth: usize) -> Option<StateDict> {
-        let items = self.dict(value)?;
-        if depth > 0 {
-            for wrapper in WRAPPERS {
-                let inner = items.iter().find(|(key, _)| text(key) == Some(wrapper));
-                if let Some(found) = inner.and_then(|(_, value)| self.unwrap(value, depth - 1)) {
-                    return Some(found);
-                }
-            }
-        }
-        let mut state = StateDict::default();
-        for (key, value) in items {
-            match (text(key), self.get(value)) {
-                (Some(name), Some(Object::Tensor(view))) => {
-                    state.tensors.push((name.to_owned(), view.clone()));
-                }
-                (Some(name), _) => state.others.push(name.to_owned()),
-                (None, _) => {}
-            }
-        }
-        if state.tensors.is_empty() && depth > 0 {
-            let inner = items.iter().find(|(key, _)| text(key) == Some(AVERAGED));
-            return inner.and_then(|(_, value)| self.unwrap(value, depth - 1));
-        }
-        (!state.tensors.is_empty()).then_some(state)
-    }
-}
-
-/// A dictionary that has tensors.
-#[derive(Debug, Default)]
-pub(super) struct StateDict {
-    pub(super) tensors: Vec<(String, View)>,
-    /// Keys of what is no tensor.
-    pub(super) others: Vec<String>,
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::Text(text) => Some(text),
-        _ => None,
     }
 }

@@ -71,12 +71,18 @@ impl Network {
     /// Reads a checkpoint and puts its network on `device`.
     ///
     /// # Errors
-    /// If the file is not a checkpoint, or the device has too little memory.
+    /// If the file is not a checkpoint or names more or fewer classes than it has, or the device has
+    /// too little memory.
     pub fn read(
         path: &Path,
         device: Device,
     ) -> Result<(Self, CheckpointMeta, Digest), NetworkError> {
         let (checkpoint, graph, digest) = Checkpoint::read(path)?;
+        let (expected, found) = (graph.classes, checkpoint.meta.classes.len());
+        if found != expected {
+            let path = path.display().to_string();
+            return Err(NetworkError::Classes { path, expected, found });
+        }
         let network = Self::from_tensors(graph, &checkpoint.tensors, device)?;
         Ok((network, checkpoint.meta, digest))
     }

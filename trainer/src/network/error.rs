@@ -36,6 +36,16 @@ pub enum NetworkError {
     /// The checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A checkpoint whose classes are not named one by one.
+    #[error("`{path}` names {found} classes, expected {expected}, one a logit")]
+    Classes {
+        /// The checkpoint.
+        path: String,
+        /// Logits of the network.
+        expected: usize,
+        /// Names.
+        found: usize,
+    },
     /// A device that this machine does not have.
     #[error(transparent)]
     Device(#[from] super::device::DeviceError),

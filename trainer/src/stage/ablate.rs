@@ -81,6 +81,20 @@ pub struct AblateRow {
     pub chosen: Comparison,
 }
 
+/// A way of fine-tuning of which nothing came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DivergedRow {
+    /// Its name.
+    pub name: String,
+    /// The modules whose weights moved.
+    pub modules: Vec<String>,
+    /// What batch normalisation did.
+    pub batch_norm: BatchNormPolicy,
+    /// The epoch whose loss, or what it left, was no finite number, from 1.
+    pub epoch: usize,
+}
+
 /// What `ablate.json` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,8 +109,11 @@ pub struct AblateReport {
     pub seed: u64,
     /// Every setting.
     pub settings: serde_json::Value,
-    /// A row for each way of fine-tuning.
+    /// A row for each way of fine-tuning that came to its end.
     pub rows: Vec<AblateRow>,
+    /// The ways of fine-tuning that diverged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<DivergedRow>,
     /// Where the report comes from.
     pub lineage: Lineage,
 }

@@ -5,6 +5,7 @@ pub mod check;
 mod evaluate;
 mod exam;
 pub mod finetune;
+mod finite;
 pub mod interpolate;
 pub mod mrc;
 mod probe;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use evaluate::{Evaluation, Plan, evaluate};
 pub use exam::{Exam, Judged, corrupted};
+use finite::not_finite;
 pub use probe::probe;
 pub use step::{
     AverageSettings, AwpSettings, Moment, OnOverfitting, ProbeSettings, StepError, StepSettings,

@@ -105,7 +105,8 @@ impl MrcSettings {
     /// The number of images that pass through the network, for a progress bar.
     pub fn images(&self, n: usize, modules: usize) -> usize {
         let times = if self.halves { 2 } else { 1 };
-        n * (1 + times * modules * self.steps)
+        let passes = self.steps.saturating_mul(times * modules).saturating_add(1);
+        n.saturating_mul(passes)
     }
 
     /// What the rows depend on beside the network, the images and the attack, as reports have it.

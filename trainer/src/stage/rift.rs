@@ -114,7 +114,7 @@ pub struct Diverged {
     pub lr: f64,
     /// Passes over the images.
     pub epochs: usize,
-    /// The epoch whose loss was no finite number, from 1.
+    /// The epoch whose loss, or what it left, was no finite number, from 1.
     pub epoch: usize,
 }
 

@@ -5,7 +5,8 @@ use std::io::Write;
 use rift_models::artifact::atomic;
 use serde_json::json;
 
-use super::{RiftArgs, Run, Sets};
+use super::{RiftArgs, Run, Sets, files};
+use crate::commands::output::also_json;
 use crate::commands::source::Source;
 use crate::stage::rift::{SeedsReport, page_of_seeds};
 
@@ -24,7 +25,7 @@ pub(super) fn check(seeds: &[u64]) -> anyhow::Result<()> {
 pub(super) fn run(args: &RiftArgs, source: &Source, sets: &Sets) -> anyhow::Result<()> {
     let mut runs = Vec::with_capacity(args.seeds.len());
     for seed in &args.seeds {
-        let out = args.out.join(format!("seed-{seed}"));
+        let out = args.out.join(files::of_seed(*seed));
         let run = Run::new(args, source, *seed)?;
         runs.push(match run.done(sets, &out)? {
             Some(report) => report,
@@ -34,13 +35,17 @@ pub(super) fn run(args: &RiftArgs, source: &Source, sets: &Sets) -> anyhow::Resu
     let data = sets.test.digest.clone();
     let report =
         SeedsReport::of(runs, source.lineage("rift", &[("data", &data)], json!(args.seeds)));
-    atomic::write_json(&args.out.join("seeds.json"), &report)?;
-    atomic::write(&args.out.join("rift.html"), page_of_seeds(&report).as_bytes())?;
-    if let Some(path) = &args.json {
-        atomic::write_json(path, &report)?;
-    }
+    let shown = print(&report);
+    atomic::write_json(&args.out.join(files::SEEDS), &report)?;
+    atomic::write(&args.out.join(files::PAGE), page_of_seeds(&report).as_bytes())?;
+    also_json(shown, args.json.as_deref(), &report)
+}
+
+/// Prints mean and spread of each change.
+fn print(report: &SeedsReport) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "change over {} seeds, in points: mean ± deviation (range)", args.seeds.len())?;
+    let count = report.seeds.len();
+    writeln!(out, "change over {count} seeds, in points: mean ± deviation (range)")?;
     writeln!(out, "clean   {}", report.clean_change)?;
     writeln!(out, "robust  {}", report.robust_change)?;
     if let Some(change) = &report.corrupted_change {

@@ -5,8 +5,10 @@ half precision, so that the tests need no second file: see `value` and `tests.rs
 """
 
 import argparse
+import collections
 import pathlib
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -75,6 +77,33 @@ def wrapped():
     optimiser.step()
     state = {"epoch": 110, "acc": 0.5, "net": net.state_dict(), "optimizer": optimiser.state_dict()}
     torch.save(state, HERE / "wrapped.pth")
+
+
+def beside():
+    """As a training script saves it, with what it keeps beside the weights in types of Python, NumPy and
+    PyTorch; and with a weight as NumPy's array."""
+    net = network()
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 5])
+    state = {
+        "best_state_dict": net.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "args": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("runs")),
+        "best": np.float64(0.5),
+        "curve": np.arange(3.0),
+        "seen": collections.defaultdict(list, {"a": [1]}),
+        "dtype": torch.float32,
+        "bytes": b"abc",
+        "set": {1, 2},
+        "complex": 1j,
+        "device": torch.device("cpu"),
+        "generator": torch.zeros(3, dtype=torch.uint8),
+        "spectrum": torch.zeros(2, dtype=torch.complex64),
+    }
+    torch.save(state, HERE / "beside.pth")
+    weights = net.state_dict()
+    weights["linear.weight"] = weights["linear.weight"].numpy()
+    torch.save(weights, HERE / "no-tensor.pth")
 
 
 class Normalise(nn.Module):
@@ -217,6 +246,7 @@ def refused():
 
 
 wrapped()
+beside()
 sequential()
 preact()
 fast_at()

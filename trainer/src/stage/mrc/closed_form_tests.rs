@@ -1,11 +1,12 @@
 //! Networks small enough that the largest loss on the ball is known.
 
-use rift_models::arch::{Graph, Node, Op, Value};
+use rift_models::arch::{Graph, Node, Op, Role, Value};
 use rift_models::artifact::TensorMap;
-use tch::Device;
+use tch::{Device, Reduction, Tensor};
 
+use super::ascent::length;
 use super::*;
-use crate::network::device;
+use crate::network::{Mode, cross_entropy, device};
 
 const EPS: f64 = 8.0 / 255.0;
 
@@ -219,4 +220,88 @@ fn criticality_is_what_a_brute_force_search_finds() {
     for (row, expected) in rows.iter().zip(expected) {
         assert!((row.mrc - expected).abs() <= 0.02 * expected, "{row:?}, expected {expected}");
     }
+}
+
+/// Two layers of three filters of three by three, rectified, averaged, and a linear layer: enough that
+/// the way up bends along the border of the ball.
+mod bent {
+    use super::*;
+
+    const IMAGES: usize = 8;
+
+    fn wave(n: usize, step: f64) -> Vec<f32> {
+        (1..=n).map(|k| (0.8 * (step * k as f64).sin()) as f32).collect()
+    }
+
+    pub(super) fn network() -> Network {
+        let conv = |in_channels| Op::Conv2d {
+            in_channels,
+            out_channels: 3,
+            kernel: 3,
+            stride: 1,
+            padding: 1,
+            bias: false,
+        };
+        let ops = vec![
+            ("conv1", conv(1)),
+            ("relu1", Op::Relu),
+            ("conv2", conv(3)),
+            ("relu2", Op::Relu),
+            ("pool", Op::GlobalAvgPool),
+            ("flatten", Op::Flatten),
+            ("linear", Op::Linear { in_features: 3, out_features: 2, bias: false }),
+        ];
+        let (conv1, conv2, linear) = (wave(27, 1.95), wave(81, 2.55), wave(6, 1.35));
+        let weights = [
+            ("conv1.weight", &conv1[..]),
+            ("conv2.weight", &conv2[..]),
+            ("linear.weight", &linear[..]),
+        ];
+        super::network([1, 5, 5], ops, &weights)
+    }
+
+    pub(super) fn images() -> ImageSet {
+        let pixel = |k: usize| (0.5 + 0.5 * (0.37 * ((k + 1) * (k + 2)) as f64).sin()) as f32;
+        let pixels: Vec<f32> = (0..IMAGES * 25).map(pixel).collect();
+        let labels = (0..IMAGES).map(|index| index % 2).collect();
+        ImageSet::from_floats(&pixels, [1, 5, 5], labels, Device::Cpu).unwrap()
+    }
+}
+
+/// The largest rise of the loss that many short steps find, by the whole network.
+fn patiently(network: &Network, images: &ImageSet, module: &str) -> f64 {
+    let network = network.copy().unwrap();
+    let node = network.graph().module(module).unwrap();
+    network.train_where(|p| p.node == node && p.spec.role == Role::Weight).unwrap();
+    let weight = network.tensor(&format!("{module}.weight")).unwrap();
+    let original = weight.detach().copy();
+    let radius = 0.1 * length(&original).unwrap();
+    let batch = images.batch(0..images.len()).unwrap();
+    let mut losses = Vec::new();
+    for stride in [0.02, 0.1, 0.5] {
+        tch::no_grad(|| weight.shallow_clone().copy_(&original));
+        for _ in 0..=120 {
+            let logits = network.forward(&batch.images, Mode::Eval).unwrap();
+            let loss = cross_entropy(&logits, &batch.labels, Reduction::Mean).unwrap();
+            losses.push(loss.double_value(&[]));
+            let gradient = &Tensor::run_backward(&[&loss], &[weight], false, false)[0];
+            let step = gradient * (stride * radius / length(gradient).unwrap());
+            tch::no_grad(|| {
+                let delta = weight - &original + step;
+                let shorter = (radius / length(&delta).unwrap()).min(1.0);
+                weight.shallow_clone().copy_(&(&original + delta * shorter));
+            });
+        }
+    }
+    losses.iter().fold(0.0, |most: f64, loss| most.max(loss - losses[0]))
+}
+
+#[test]
+fn ten_steps_follow_a_bent_way_to_its_end() {
+    let (network, images) = (bent::network(), bent::images());
+    let found = measure(&network, &images, &["conv2"], &settings(0), &Progress::hidden());
+    let row = &found.unwrap().rows[0];
+    let expected = patiently(&network, &images, "conv2");
+    assert!(expected > 0.1, "{row:?}, {expected}");
+    assert!((row.mrc - expected).abs() <= 0.02 * expected, "{row:?}, expected {expected}");
 }

@@ -19,7 +19,7 @@ fn part(
 ) -> Result<Vec<Attacked>, TorchError> {
     let batch = batch.max(1);
     let starts = rows.clone().step_by(batch);
-    starts.map(|start| gather(batches, start..(start + batch).min(rows.end))).collect()
+    starts.map(|start| gather(batches, start..start.saturating_add(batch).min(rows.end))).collect()
 }
 
 /// One batch of images that may lie in several.
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn halves_are_of_the_images_whatever_the_batches() {
-        for (n, batch) in [(14, 5), (15, 5), (15, 16), (8, 3), (2, 1)] {
+        for (n, batch) in [(14, 5), (15, 5), (15, 16), (8, 3), (2, 1), (7, usize::MAX - 1)] {
             let images = fixture::images(n, [1, 4, 4], 3);
             let batches: Vec<Attacked> = images
                 .batches(batch, None)
