@@ -237,6 +237,9 @@ fn outputs_that_would_overwrite_what_is_read() {
     let data = ["audit", "m.onnx", "--data", "d.npz", "--gradients-from", "twin.onnx"];
     for (arguments, part) in [
         (&["gradient", "m.onnx", "--out", "./m.onnx"][..], "`--out` would overwrite the model"),
+        (&["info", "m.onnx", "--json", "m.onnx"], "`--json` would overwrite the model"),
+        (&["bench", "m.onnx", "--json", "m.onnx"], "`--json` would overwrite the model"),
+        (&["classify", "m.onnx", "d.npz", "--json", "d.npz"], "would overwrite a picture"),
         (&["audit", "--replay", "a.json", "--html", "m.onnx"], "would overwrite the model"),
         (&["audit", "--replay", "a.json", "--json", "a.json"], "the report of `--replay`"),
         (&["audit-merge", "a.json", "--json", "a.json"], "`--json` would overwrite a part"),

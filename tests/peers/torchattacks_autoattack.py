@@ -5,10 +5,10 @@
         [--attack autoattack] [--steps 100] [--queries 5000] [--original ../auto-attack] [--fold] \
         [--threads 1] [--json P]
 
-The audit is one of the bundle with the same `--attack`, of the same first test images; norm and eps are
-taken from it. The peer attacks the images that are classified correctly by `apgd-ce`, `apgd-t`,
-`fab-t` or `square` alone, or by all four one after the other as AutoAttack does (`fast`: the first two), each
-stage those that the ones before have left. It is torchattacks, or with `--original` a checkout of
+The audit is one of the bundle with the same `--attack`, of the same first test images, of which the first
+`--limit` are compared; norm and eps are taken from it. The peer attacks the images that are classified
+correctly by `apgd-ce`, `apgd-t`, `fab-t` or `square` alone, or by all four one after the other as AutoAttack
+does (`fast`: the first two), each stage those that the ones before have left. It is torchattacks, or with `--original` a checkout of
 https://github.com/fra31/auto-attack. What torchattacks calls the standard version takes 10 iterations where
 the authors' takes 100; here both take `--steps`. `--fold` computes the same faster, so its times say
 nothing. Prints what survives each stage with both, and how many images they judge differently. `--keep` keeps
@@ -107,16 +107,19 @@ def alone(results, names):
 
 def report(audit, results, names):
     """Prints a row a stage beside the audit's, and returns the figures."""
-    n = len(audit["samples"])
-    ours = [s["adversarial_prediction"] == s["label"] for s in audit["samples"]]
+    samples = audit["samples"][: sum(len(r["clean"]) for r in results)]
+    n = len(samples)
+    ours = [s["broken_by"] is None for s in samples]
     theirs = [verdict for r in results for verdict in r["survives"][names[-1]]]
     rows = []
     print(f"{'stage':<10} {'rift':>8} {'peer':>8} {'points':>7} {'rift s':>8} {'peer s':>8}")
+    broken = sum(s["broken_by"] == "clean" for s in samples)
     for attack in audit["attacks"]:
         name = attack["name"]
+        broken += sum(s["broken_by"] == name for s in samples)
         row = {
             "stage": name,
-            "rift": attack["robust"]["fraction"],
+            "rift": (n - broken) / n,
             "peer": sum(sum(r["survives"][name]) for r in results) / n,
             "rift_seconds": attack.get("seconds"),
             "peer_seconds": sum(r["seconds"][name] for r in results),
@@ -154,7 +157,7 @@ def main():
     audit = arguments.audit and json.loads(arguments.audit.read_text())
     if audit:
         arguments.norm, arguments.eps = audit["threat"]["norm"], audit["threat"]["eps"]
-        arguments.limit = len(audit["samples"])
+        arguments.limit = min(arguments.limit, len(audit["samples"]))
     network = load_network(arguments.network).eval()
     network = folded(network) if arguments.fold else network
     images, labels = cifar10_test(arguments.data, arguments.limit)

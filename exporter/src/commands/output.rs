@@ -12,17 +12,27 @@ pub(super) type Input<'a> = (&'static str, &'a Path);
 /// Refuses a folder that is an input, holds one or lies in one: what is written there replaces it
 /// or changes it.
 pub(super) fn ensure_apart(out: &Path, inputs: &[Input<'_>]) -> anyhow::Result<()> {
+    ensure_holds_none(out, inputs)?;
+    for (what, input) in inputs.iter().filter(|(_, input)| input.exists()) {
+        ensure!(
+            !place::is_within(out, input),
+            "`--out {}` lies in {what} `{}`, expected a folder outside",
+            out.display(),
+            input.display()
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a folder that is an input or holds one.
+pub(super) fn ensure_holds_none(out: &Path, inputs: &[Input<'_>]) -> anyhow::Result<()> {
     let shown = out.display();
     for (what, input) in inputs.iter().filter(|(_, input)| input.exists()) {
-        let path = input.display();
         ensure!(!place::is_same(out, input), "`--out {shown}` is {what}, expected another folder");
         ensure!(
             !place::is_within(input, out),
-            "`--out {shown}` holds {what} `{path}`, expected a folder without it"
-        );
-        ensure!(
-            !place::is_within(out, input),
-            "`--out {shown}` lies in {what} `{path}`, expected a folder outside"
+            "`--out {shown}` holds {what} `{}`, expected a folder without it",
+            input.display()
         );
     }
     Ok(())

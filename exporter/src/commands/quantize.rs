@@ -44,7 +44,8 @@ fn check(settings: &Quantize) -> anyhow::Result<()> {
     StagedFolder::check(&settings.out, &Bundle::ALL)?;
     let bundle = ("the float model's own bundle", settings.bundle.as_path());
     let inputs = [bundle, ("the data", &settings.data)];
-    output::ensure_apart(&settings.out, &inputs)?;
+    output::ensure_apart(&settings.out, &inputs[..1])?;
+    output::ensure_holds_none(&settings.out, &inputs[1..])?;
     if let Some(path) = &settings.json {
         let places = [&inputs[..], &[("the new bundle", &settings.out)]].concat();
         output::ensure_no_input(("--json", path), &places, &Bundle::ALL)?;

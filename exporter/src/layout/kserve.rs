@@ -18,6 +18,8 @@ pub const RIFT: &str = "rift-runtime.yaml";
 pub const TRITON: &str = "triton.yaml";
 /// How the manifests that are written here begin: without it a file is somebody else's.
 const SIGN: &str = "# Written by rift-exporter.\n";
+/// Where a manifest names its model: the sign of those that were written before there was one.
+const ANNOTATION: &str = "rift/model";
 /// Where KServe puts a model.
 const MOUNT: &str = "/mnt/models";
 
@@ -50,7 +52,7 @@ impl Manifests {
                 "kind": "InferenceService",
                 "metadata": {
                     "name": name,
-                    "annotations": { "rift/model": digest, "prometheus.kserve.io/port": "8080",
+                    "annotations": { (ANNOTATION): digest, "prometheus.kserve.io/port": "8080",
                                      "prometheus.kserve.io/path": "/metrics" },
                 },
                 "spec": { "predictor": predictor },
@@ -64,7 +66,8 @@ impl Manifests {
             (folder.join(TRITON), manifest(&format!("{name}-triton"), &triton)),
         ];
         for (path, _) in &files {
-            if std::fs::read(path).is_ok_and(|text| !text.starts_with(SIGN.as_bytes())) {
+            let is_ours = |text: &str| text.starts_with(SIGN) || text.contains(ANNOTATION);
+            if std::fs::read(path).is_ok_and(|text| !is_ours(&String::from_utf8_lossy(&text))) {
                 return Err(LayoutError::ForeignManifest { path: path.display().to_string() });
             }
             atomic::check_writable(path)?;

@@ -1,10 +1,15 @@
 //! `rift-exporter attest` as a process.
 
+use prost::Message;
 use rift_models::artifact::{
     Accuracy, AttackResult, AuditReport, Bundle, Digest, ModelIdentity, RuntimeIdentity,
     SampleResult, Shard, Threat, atomic,
 };
+use rift_models::onnx::Model;
+use rift_models::onnx::proto::StringStringEntryProto;
+use rift_models::onnx::proto::tensor_proto::DataLocation;
 use rift_models::threat::{Epsilon, Norm};
+use rift_runtime::session::ModelFile;
 use serde_json::{Value, json};
 
 use crate::fixture::{Finished, Run};
@@ -112,6 +117,30 @@ fn a_signed_audit_says_what_was_found_of_which_model() {
     report.push(b'\n');
     std::fs::write(run.path("audit.json"), report).unwrap();
     verify(&run, &["audit.json"]).fails(1, &["it says nothing of `audit.json`"]);
+}
+
+#[test]
+fn an_audit_is_of_a_model_with_the_weights_beside_it() {
+    let run = attested();
+    let mut proto = Model::read(&run.path("bundle/model.onnx")).unwrap().into_proto();
+    let initializers = &mut proto.graph.as_mut().unwrap().initializer;
+    let tensor = initializers.iter_mut().find(|tensor| tensor.raw_data.is_some()).unwrap();
+    std::fs::write(run.path("m.onnx.data"), tensor.raw_data.take().unwrap()).unwrap();
+    tensor.data_location = Some(DataLocation::External as i32);
+    let (key, value) = (Some("location".to_owned()), Some("m.onnx.data".to_owned()));
+    tensor.external_data = vec![StringStringEntryProto { key, value }];
+    let path = run.path("m.onnx");
+    std::fs::write(&path, proto.encode_to_vec()).unwrap();
+    let mut report = write(&run);
+    report.model.digest = Digest::of_bytes(ModelFile::read(&path).unwrap().bytes());
+    atomic::write_json(&run.path("audit.json"), &report).unwrap();
+    assert_eq!(run.rift(&["attest", "audit.json", "--key", "rift.key"]).code, 0);
+    let file = ["m.onnx", "--signature", "audit.intoto.json"];
+    assert_eq!(verify(&run, &file).code, 0);
+    let mut data = std::fs::read(run.path("m.onnx.data")).unwrap();
+    data[0] ^= 1;
+    std::fs::write(run.path("m.onnx.data"), data).unwrap();
+    verify(&run, &file).fails(1, &["it says nothing of `m.onnx`"]);
 }
 
 #[test]

@@ -47,7 +47,9 @@ pub fn check_classes(known: &[String], found: &[String]) -> Result<(), ClassesEr
         return Err(ClassesError::Count { expected: known.len(), found: found.len() });
     }
     let unnamed = is_numbered(found) || is_numbered(known);
-    if unnamed || are_identifiers(known) != are_identifiers(found) {
+    if unnamed && !(are_numbers(found) && are_numbers(known))
+        || are_identifiers(known) != are_identifiers(found)
+    {
         return Ok(());
     }
     let differs = known.iter().zip(found).position(|(known, found)| !same(known, found));
@@ -57,9 +59,20 @@ pub fn check_classes(known: &[String], found: &[String]) -> Result<(), ClassesEr
     })
 }
 
-/// Whether the names are `0`, `1`, …, which is what classes without names are called.
+/// Whether the names are `0`, `1`, … or `00000`, `00001`, …, which is what classes without names are
+/// called.
 fn is_numbered(names: &[String]) -> bool {
-    names.iter().enumerate().all(|(class, name)| *name == class.to_string())
+    names.iter().enumerate().all(|(class, name)| number(name) == Some(class))
+}
+
+/// The number that a name is.
+fn number(name: &str) -> Option<usize> {
+    name.parse().ok().filter(|_| name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether all names are numbers, in whatever order: `0`, `1`, `10`, `2` is how folders are sorted.
+fn are_numbers(names: &[String]) -> bool {
+    names.iter().all(|name| number(name).is_some())
 }
 
 /// Whether all are identifiers of nouns, such as `n01443537`.
@@ -76,6 +89,9 @@ fn same(a: &str, b: &str) -> bool {
         let kept = name.chars().filter(|c| c.is_alphanumeric());
         kept.flat_map(char::to_lowercase).collect()
     };
+    if let (Some(a), Some(b)) = (number(a), number(b)) {
+        return a == b;
+    }
     let (plain_a, plain_b) = (letters(a), letters(b));
     // Names of signs alone, such as `+` and `-`, are told apart by them.
     a == b || (!plain_a.is_empty() && plain_a == plain_b)
@@ -104,6 +120,18 @@ mod tests {
             let error = check_classes(known, &found).unwrap_err();
             assert_eq!(error, ClassesError::Count { expected, found: count });
         }
+    }
+
+    #[test]
+    fn numbers_are_compared_as_numbers() {
+        let padded = owned(&["00000", "00001", "00002"]);
+        for known in [&padded, &numbered(3), &owned(&["cat", "dog", "fox"])] {
+            check_classes(known, &padded).unwrap();
+        }
+        let sorted = owned(&["0", "1", "10", "2", "3", "4", "5", "6", "7", "8", "9"]);
+        let error = check_classes(&numbered(11), &sorted).unwrap_err();
+        assert!(matches!(error, ClassesError::Name { class: 2, .. }), "{error:?}");
+        check_classes(&sorted, &sorted).unwrap();
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn holds_classes(listing: &Listing) -> Result<bool, DatasetError> {
     Ok(false)
 }
 
-fn is_image(name: &str) -> bool {
+pub(super) fn is_image(name: &str) -> bool {
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(found)))
 }

@@ -59,6 +59,26 @@ use ndarray::Array4;
 use crate::artifact::{Digest, DigestBuilder};
 use recognise::Layout;
 
+/// Whether a file by its name may be part of a data set in the folder where it lies.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use rift_models::dataset::may_be_read;
+///
+/// let [data, other] = ["d/train.npz", "d/adversarial.npz"];
+/// assert!(may_be_read(Path::new(data)) && !may_be_read(Path::new(other)));
+/// ```
+pub fn may_be_read(path: &Path) -> bool {
+    /// What layouts other than class folders of images have.
+    const ENDINGS: [&str; 5] = ["bin", "gz", "npy", "parquet", "txt"];
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_of_layout =
+        path.extension().is_some_and(|found| ENDINGS.iter().any(|ending| found == *ending));
+    let is_of_archive = ["train.npz", "test.npz"].contains(&&*name);
+    is_of_layout || is_of_archive || name.ends_with("ubyte") || image_folder::is_image(&name)
+}
+
 /// Labelled images, one split of a data set.
 #[derive(Clone, Debug)]
 pub struct Dataset {

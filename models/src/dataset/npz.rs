@@ -197,6 +197,8 @@ fn archive(path: &Path, other: Option<&Path>) -> Result<Part, DatasetError> {
     let mut archive = Archive::open(path)?;
     let labels = Labels::read(&mut archive)?;
     let x = Images::new(path, archive.either(["x", "image"])?)?;
+    // Who names the classes needs no other half, which may be damaged.
+    let other = other.filter(|_| labels.names.is_none());
     let other = other.map(|path| Labels::read(&mut Archive::open(path)?)).transpose()?;
     part(path, x, labels, other)
 }

@@ -21,19 +21,19 @@ use super::{MAX_BYTES, OnnxError, TensorError, decode, tensor, wire};
 ///
 /// # Errors
 /// If the numbers lie elsewhere, are not there or not as many as their shape says, or the model
-/// would be larger than 2 GiB.
-pub fn with_external_data(bytes: Vec<u8>, path: &Path) -> Result<Vec<u8>, OnnxError> {
+/// would be larger than `limit`, at most 2 GiB.
+pub fn with_external_data(bytes: Vec<u8>, path: &Path, limit: u64) -> Result<Vec<u8>, OnnxError> {
     if !wire::has_external_data(&bytes) {
         return Ok(bytes);
     }
     let mut proto = decode(&bytes)?;
     drop(bytes);
-    let used = proto.encoded_len() as u64;
-    let mut beside = Beside { path, files: BTreeMap::new(), used };
+    let (used, limit) = (proto.encoded_len() as u64, limit.min(MAX_BYTES));
+    let mut beside = Beside { path, files: BTreeMap::new(), used, limit };
     tensors(&mut proto).try_for_each(|tensor| beside.fold(tensor))?;
     let found = proto.encoded_len() as u64;
-    if found > MAX_BYTES {
-        return Err(too_large(found));
+    if found > limit {
+        return Err(too_large(found, limit));
     }
     Ok(proto.encode_to_vec())
 }
@@ -46,9 +46,9 @@ fn tensors(proto: &mut ModelProto) -> impl Iterator<Item = &mut TensorProto> {
     })
 }
 
-fn too_large(found: u64) -> OnnxError {
+fn too_large(found: u64, limit: u64) -> OnnxError {
     let what = "a model with the data beside it";
-    OnnxError::TooLarge { what, found, limit: MAX_BYTES }
+    OnnxError::TooLarge { what, found, limit }
 }
 
 /// The files beside the model at `path`.
@@ -57,6 +57,8 @@ struct Beside<'p> {
     files: BTreeMap<String, (File, u64)>,
     /// The bytes of the model with what has been read.
     used: u64,
+    /// How many they may become.
+    limit: u64,
 }
 
 impl Beside<'_> {
@@ -85,8 +87,8 @@ impl Beside<'_> {
         let name = self.name(&location).map_err(|found| elsewhere(tensor, &found))?;
         // Several tensors may lie at one place, so it is not the file's size that bounds the sum.
         self.used = self.used.saturating_add(expected);
-        if self.used > MAX_BYTES {
-            return Err(too_large(self.used));
+        if self.used > self.limit {
+            return Err(too_large(self.used, self.limit));
         }
         let raw = self
             .read(name, (offset, expected))
@@ -217,7 +219,8 @@ mod tests {
         if !target.exists() && target.parent().is_some_and(Path::exists) {
             fs::write(target, data).unwrap();
         }
-        with_external_data(fs::read(&path).unwrap(), &path).map_err(|error| error.to_string())
+        with_external_data(fs::read(&path).unwrap(), &path, MAX_BYTES)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -227,7 +230,7 @@ mod tests {
             assert_eq!(folded(&folder, location, |_| {}).unwrap(), whole().to_bytes());
         }
         let bytes = whole().to_bytes();
-        assert_eq!(with_external_data(bytes.clone(), Path::new("none")).unwrap(), bytes);
+        assert_eq!(with_external_data(bytes.clone(), Path::new("none"), MAX_BYTES).unwrap(), bytes);
     }
 
     #[test]
@@ -265,7 +268,7 @@ mod tests {
         let path = names.path().join("m.onnx");
         symlink(store.path().join("1"), &path).unwrap();
         symlink(store.path().join("2"), names.path().join("m.onnx.data")).unwrap();
-        let bytes = with_external_data(fs::read(&path).unwrap(), &path).unwrap();
+        let bytes = with_external_data(fs::read(&path).unwrap(), &path, MAX_BYTES).unwrap();
         assert_eq!(bytes, whole().to_bytes());
     }
 

@@ -3,7 +3,7 @@
 //! Every warning is `name: sentence`; the names are stable.
 
 use rift_models::artifact::AuditReport;
-use rift_models::dataset::{Dataset, Split};
+use rift_models::dataset::{ClassesError, Dataset, Split};
 use rift_models::threat::{AttackSpec, Epsilon, Norm};
 
 use super::sanity::{Findings, Worth};
@@ -253,19 +253,15 @@ fn about_data(classifier: &Classifier, data: &Dataset) -> Vec<String> {
         warnings.push(text.to_owned());
     }
     if let Some(names) = classifier.class_names() {
-        let other = names.iter().zip(&data.classes).position(|(model, data)| model != data);
-        if let Some(class) = other {
-            warnings.push(format!(
-                "class-names: class {class} is `{}` to the model and `{}` to the data: the labels may mean \
-                 something else",
-                names[class], data.classes[class]
-            ));
-        } else if names.len() != data.classes.len() {
-            warnings.push(format!(
-                "class-names: the model knows {} classes, the data has {}",
-                names.len(),
-                data.classes.len()
-            ));
+        match data.check_classes(names) {
+            Ok(()) => {}
+            Err(ClassesError::Name { class, expected, found }) => warnings.push(format!(
+                "class-names: class {class} is `{expected}` to the model and `{found}` to the data: the labels \
+                 may mean something else"
+            )),
+            Err(ClassesError::Count { expected, found }) => warnings.push(format!(
+                "class-names: the model knows {expected} classes, the data has {found}"
+            )),
         }
     }
     warnings

@@ -56,7 +56,10 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
     if let Some(path) = &args.json {
-        output::check_writable(path)?;
+        let pictures = args.images.iter().map(|image| ("a picture", &**image));
+        let inputs: Vec<output::Named<'_>> =
+            pictures.chain([("the model", &*args.model)]).collect();
+        output::check(&[("--json", path)], &inputs)?;
     }
     let classifier = open(&args.model, &args.reading, global)?;
     let [c, h, w] = classifier.input();

@@ -49,7 +49,7 @@ struct Info<'a> {
 /// Shows what a model is.
 pub(crate) fn run(args: &InfoArgs, global: &Global, out: &mut dyn Write) -> anyhow::Result<Answer> {
     if let Some(path) = &args.json {
-        output::check_writable(path)?;
+        output::check(&[("--json", path)], &[("the model", &args.model)])?;
     }
     let classifier = look_at(&args.model, &args.reading, global)?;
     let info = gather(&classifier);

@@ -1,19 +1,14 @@
 //! Files that a command will write, found to be writable, and to be nothing that it reads, before the
 //! work begins.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use rift_models::artifact::{Bundle, place};
+use anyhow::bail;
+use rift_models::artifact::{Bundle, atomic, place};
+use rift_models::dataset;
 
 /// A file or folder, and what it is to the command.
 pub(crate) type Named<'p> = (&'static str, &'p Path);
-
-/// The endings of what commands write. In a folder that is read, a file of another kind is part of
-/// what is there.
-const WRITTEN: [&str; 6] = ["json", "html", "xml", "npz", "onnx", "state"];
 
 /// Fails now if an output could not be written later, or is an input or another output as well,
 /// through whatever links.
@@ -25,7 +20,7 @@ pub(crate) fn check(outputs: &[Named<'_>], inputs: &[Named<'_>]) -> anyhow::Resu
         .collect();
     let mut before: Vec<(&str, PathBuf)> = Vec::new();
     for (flag, path) in outputs {
-        check_writable(path)?;
+        atomic::check_writable(path)?;
         // Devices and pipes lose nothing by being written, however often.
         if path.exists() && !path.is_file() {
             continue;
@@ -45,63 +40,23 @@ pub(crate) fn check(outputs: &[Named<'_>], inputs: &[Named<'_>]) -> anyhow::Resu
 /// Whether writing `output` would take something from `input`, both without links.
 fn would_harm(input: &Path, output: &Path) -> bool {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let ending = output.extension().unwrap_or_default().to_string_lossy();
-    let is_read = output.exists() && !WRITTEN.contains(&&*ending);
     if input.is_dir() {
-        let is_of_bundle = output.exists() && Bundle::FILES.contains(&&*name(output));
-        output.starts_with(input) && (is_of_bundle || is_read)
+        let is_of_bundle = Bundle::FILES.contains(&&*name(output));
+        let is_read = is_of_bundle || dataset::may_be_read(output);
+        output.starts_with(input) && output.exists() && is_read
     } else {
         // A model's weights may lie beside it, as `m.onnx.data`.
-        let is_beside = output.parent() == input.parent() && name(output).starts_with(&name(input));
-        output == input || is_beside && is_read
+        let [model, file] = [input, output].map(name);
+        let is_beside = output.parent() == input.parent() && file.starts_with(&model);
+        output == input || is_beside && output.exists() && file.ends_with("data")
     }
-}
-
-/// Fails now if `path` could not be written later, so that no long work is lost.
-///
-/// Nothing is left behind: what is tried is a temporary file in the nearest folder that exists.
-pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
-    try_writing(path).with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-fn try_writing(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
-        }
-        // A device or a pipe is written as it is.
-        Ok(found) if !found.is_file() => {
-            return fs::OpenOptions::new().write(true).open(path).map(drop);
-        }
-        _ => {}
-    }
-    let absolute = std::path::absolute(path)?;
-    let exists = |folder: &&Path| folder.exists();
-    let folder = absolute.ancestors().skip(1).find(exists).unwrap_or(Path::new("/"));
-    if !folder.is_dir() {
-        let reason = format!("`{}` is no folder", folder.display());
-        return Err(io::Error::new(io::ErrorKind::NotADirectory, reason));
-    }
-    tempfile::Builder::new().prefix(".rift-").tempfile_in(folder).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn says_so_before_the_work_begins() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.json");
-        check_writable(&file).unwrap();
-        check_writable(&folder.path().join("new/deep/a.json")).unwrap();
-        assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
-        let is_folder = check_writable(folder.path()).unwrap_err();
-        assert!(format!("{is_folder:#}").contains("is a folder"), "{is_folder:#}");
-        fs::write(&file, b"x").unwrap();
-        let below = check_writable(&file.join("b.json")).unwrap_err();
-        assert!(format!("{below:#}").contains("is no folder"), "{below:#}");
-    }
+    use super::*;
 
     #[test]
     fn an_output_is_neither_an_input_nor_another_output() {

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use rift_models::onnx::MAX_BYTES;
+
 use super::ServeError;
 use super::gate::{Audits, Gate};
 use super::metrics::Metrics;
@@ -236,7 +238,9 @@ impl Registry {
 
     fn open(&self, source: &Source) -> Result<Arc<Served>, Refused> {
         // Whoever looks at the model below looks at these bytes.
-        let mut file = ModelFile::read(&source.path)?;
+        // What lies beside a model is read before it is screened, so no more than the screen lets by.
+        let limit = self.screen.as_ref().map_or(MAX_BYTES, Screen::largest);
+        let mut file = ModelFile::read_within(&source.path, limit)?;
         if let Some(signatory) = &self.signatory {
             signatory.check(&file)?;
         }

@@ -25,6 +25,14 @@ impl ModelFile {
     /// # Errors
     /// If there is no model or it is not what its card says.
     pub fn read(path: &Path) -> Result<Self, SessionError> {
+        Self::read_within(path, MAX_BYTES)
+    }
+
+    /// As [`read`](Self::read), but a file and the numbers beside it become at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_within(path: &Path, limit: u64) -> Result<Self, SessionError> {
         let is_bundle = path.is_dir() || archive::is_archive(path);
         let bundle = if is_bundle { Some(Bundle::open(path)?) } else { None };
         let file = bundle.as_ref().map_or_else(|| path.to_owned(), Bundle::model);
@@ -39,7 +47,8 @@ impl ModelFile {
             }
         }
         // A card vouches for nothing that lies beside its model.
-        let bytes = if bundle.is_some() { Ok(bytes) } else { with_external_data(bytes, &file) };
+        let bytes =
+            if bundle.is_some() { Ok(bytes) } else { with_external_data(bytes, &file, limit) };
         let bytes = bytes.map_err(|source| SessionError::Onnx { path: name(), source })?;
         Ok(Self { path: path.to_owned(), bytes, bundle })
     }

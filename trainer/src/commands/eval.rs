@@ -201,6 +201,7 @@ pub fn run(args: &EvalArgs) -> anyhow::Result<ExitCode> {
 impl EvalArgs {
     /// Checks what needs neither checkpoint nor images.
     fn check(&self) -> anyhow::Result<()> {
+        self.corruptions.check()?;
         if self.attack.attack == AttackName::None {
             if self.save_adversarial.is_some() {
                 anyhow::bail!("`--save-adversarial` needs an attack, found `--attack none`");

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rift_models::artifact::atomic;
+use rift_models::artifact::{atomic, place};
+use rift_models::dataset;
 
 /// The places of a command, each with the flag that names it.
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ impl Places {
     /// Checks that no file is written that is read, and none twice.
     fn distinct(&self) -> anyhow::Result<()> {
         let known = |places: &[(&'static str, PathBuf)]| -> Vec<(&'static str, PathBuf)> {
-            places.iter().map(|(flag, path)| (*flag, resolved(path))).collect()
+            places.iter().map(|(flag, path)| (*flag, place::resolve(path))).collect()
         };
         // A device or a pipe takes whatever comes.
         let files: Vec<_> =
@@ -88,7 +89,12 @@ impl Places {
         let (reads, files) = (known(&self.reads), known(&files));
         for (place, (flag, path)) in files.iter().enumerate() {
             let shown = path.display();
-            if let Some((read, _)) = reads.iter().find(|(_, read)| read == path) {
+            let takes = |read: &Path| {
+                // In a folder of images reports are at home, but not in the place of the images.
+                let is_in_it = read.is_dir() && path.starts_with(read) && path.exists();
+                read == path || is_in_it && dataset::may_be_read(path)
+            };
+            if let Some((read, _)) = reads.iter().find(|(_, read)| takes(read)) {
                 anyhow::bail!(
                     "`{flag}` would overwrite `{shown}`, which `{read}` names, expected another path"
                 );
@@ -106,7 +112,7 @@ impl Places {
     fn writable(&self) -> anyhow::Result<()> {
         let mut tried = BTreeSet::new();
         for (_, path) in self.files.iter().filter(|(_, path)| !is_device(path)) {
-            if tried.insert(resolved(path).parent().map(Path::to_owned)) {
+            if tried.insert(place::resolve(path).parent().map(Path::to_owned)) {
                 atomic::check_writable(path)?;
             }
         }
@@ -117,15 +123,6 @@ impl Places {
 /// Whether a path is written as it is, as `/dev/stdout` and pipes are.
 fn is_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
-}
-
-/// The one name of a path: of its longest part that exists, with the rest behind it.
-fn resolved(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    path.canonicalize().unwrap_or_else(|_| match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => resolved(parent).join(name),
-        _ => path.clone(),
-    })
 }
 
 #[cfg(test)]
@@ -146,7 +143,7 @@ mod tests {
         fs::create_dir(at("sub")).unwrap();
         let reading = || Places::new().reads("--checkpoint", at("c").as_path());
         // By any of its names.
-        for name in ["c", "sub/../c", "./c"] {
+        for name in ["c", "sub/../c", "absent/../c", "./c"] {
             let error = refusal(&reading().writes("--out", at(name).as_path()));
             assert!(error.starts_with("`--out` would overwrite `"), "{error}");
             assert!(error.contains("which `--checkpoint` names"), "{error}");
@@ -154,6 +151,12 @@ mod tests {
         let error = refusal(&reading().fills("--out", folder.path(), ["a", "c"]));
         assert!(error.starts_with("`--out` would overwrite `"), "{error}");
         reading().fills("--out", folder.path(), ["a", "b"]).check().unwrap();
+        fs::write(at("sub/test.npz"), "images").unwrap();
+        fs::write(at("sub/adversarial.npz"), "of an earlier run").unwrap();
+        let data = || Places::new().reads("--data", at("sub").as_path());
+        let error = refusal(&data().writes("--save-adversarial", at("sub/test.npz").as_path()));
+        assert!(error.contains("which `--data` names"), "{error}");
+        data().writes("--save-adversarial", at("sub/adversarial.npz").as_path()).check().unwrap();
         reading().writes("--out", at("d").as_path()).writes("--json", None).check().unwrap();
         assert_eq!(fs::read(at("c")).unwrap(), b"weights");
     }

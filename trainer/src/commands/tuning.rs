@@ -133,7 +133,7 @@ pub(super) struct TestArgs {
     #[command(flatten)]
     corruptions: CorruptionArgs,
     /// Of the test images, the first so many are corrupted.
-    #[arg(long, value_name = "N", default_value_t = 1000, env = "RIFT_CORRUPTION_LIMIT", requires = "corruptions", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1000, env = "RIFT_CORRUPTION_LIMIT", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     corruption_limit: usize,
 }
 
@@ -163,6 +163,7 @@ impl TestArgs {
         seed: u64,
         batch: usize,
     ) -> anyhow::Result<Option<Corrupted>> {
+        self.corruptions.check()?;
         let Some(survey) = self.corruptions.survey(seed, batch) else { return Ok(None) };
         let limit = data.limit.unwrap_or(usize::MAX).min(self.corruption_limit);
         let images = source.open(data, Split::Test, Some(limit))?;

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::{ConfigError, Preset, SettingFlags, Settings, one_line, takes};
 use crate::objective::Method;
+use crate::optim::ScheduleKind;
 
 impl Settings {
     /// The settings of `preset`, under those of the file, under the flags.
@@ -47,6 +48,9 @@ impl Settings {
             settings.milestones = moved(&settings.milestones, epochs, settings.epochs);
         }
         settings.validate()?;
+        if flags.contains_key("milestones") && settings.schedule == ScheduleKind::Steps {
+            settings.check_milestones()?;
+        }
         Ok(settings)
     }
 }

@@ -4,7 +4,6 @@ use std::fmt::Display;
 
 use super::{ConfigError, Settings};
 use crate::objective::Method;
-use crate::optim::ScheduleKind;
 
 fn check(
     fine: bool,
@@ -35,15 +34,18 @@ fn positive(value: f64) -> bool {
 }
 
 impl Settings {
+    /// Checks that every milestone comes before the end, where the rate falls at them.
+    pub(super) fn check_milestones(&self) -> Result<(), ConfigError> {
+        let late = self.milestones.iter().find(|milestone| **milestone >= self.epochs);
+        check(late.is_none(), "milestones", late.unwrap_or(&0), "fewer than the epochs")
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check(self.epochs > 0, "epochs", &self.epochs, "at least 1")?;
         check(self.batch_size > 1, "batch_size", &self.batch_size, "at least 2")?;
         check(self.limit != Some(0), "limit", &0, "at least 1")?;
         check(positive(self.learning_rate), "learning_rate", &self.learning_rate, "above 0")?;
         check(positive(self.decay), "decay", &self.decay, "above 0")?;
-        let late = self.milestones.iter().find(|milestone| **milestone >= self.epochs);
-        let late = late.filter(|_| self.schedule == ScheduleKind::Steps);
-        check(late.is_none(), "milestones", late.unwrap_or(&0), "fewer than the epochs")?;
         check(unit(self.warmup), "warmup", &self.warmup, "from 0 to below 1")?;
         check(unit(self.momentum), "momentum", &self.momentum, "from 0 to below 1")?;
         let looks_ahead = !self.nesterov || self.momentum > 0.0;

@@ -10,6 +10,8 @@ use super::{AtomicError, UNFINISHED, failed, parent, sync_folder, try_beside};
 
 /// How the name of a folder begins that is being filled.
 const STAGING: &str = ".rift-unfinished-";
+/// What desktops leave in folders that somebody has looked into.
+const NOBODYS: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
 /// For how long a folder that nobody fills any more is left alone: whoever has just made one may not
 /// hold it yet.
 const REST: Duration = Duration::from_mins(1);
@@ -144,7 +146,9 @@ fn foreign(folder: &Path, below: &str, files: &[&str]) -> io::Result<Option<Stri
         } else {
             // What a file was written to when that was cut short.
             let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
-            (!is_unfinished && !files.contains(&name.as_str())).then_some(name)
+            let is_nobodys = NOBODYS.iter().any(|nobodys| entry.file_name() == *nobodys);
+            let is_lost = !is_unfinished && !is_nobodys && !files.contains(&name.as_str());
+            is_lost.then_some(name)
         };
         if found.is_some() {
             return Ok(found);
@@ -255,7 +259,7 @@ mod tests {
         let target = folder.path().join("bundle");
         put(&target, "1").unwrap();
         fs::create_dir(target.join("1")).unwrap();
-        for name in ["model.onnx", "1/model.onnx", ".rift-half"] {
+        for name in ["model.onnx", "1/model.onnx", ".rift-half", ".DS_Store"] {
             fs::write(target.join(name), b"").unwrap();
         }
         StagedFolder::check(&target, &FILES).unwrap();

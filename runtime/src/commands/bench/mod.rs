@@ -97,7 +97,8 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<Answer> {
     if let Some(path) = &args.json {
-        output::check_writable(path)?;
+        let model = args.model.as_deref().map(|model| ("the model", model));
+        output::check(&[("--json", path)], model.as_slice())?;
     }
     match (&args.load.url, &args.model) {
         (Some(url), _) => load::run(args, url, out)?,

@@ -90,6 +90,11 @@ impl Screen {
         Self { limits, program, measure: false }
     }
 
+    /// The largest file that passes, in bytes.
+    pub fn largest(&self) -> u64 {
+        self.limits.file
+    }
+
     /// Has trials be processes of `program`.
     pub fn with_program(mut self, program: &Path) -> Self {
         program.clone_into(&mut self.program);
@@ -164,7 +169,8 @@ impl Screen {
         path: &Path,
         opening: &Opening,
     ) -> Result<(Classifier, Record), ScreenError> {
-        let Screened { file, record } = self.check(ModelFile::read(path)?, opening)?;
+        let Screened { file, record } =
+            self.check(ModelFile::read_within(path, self.limits.file)?, opening)?;
         let classifier = Classifier::of_file(file, opening)?;
         Ok((classifier, record))
     }
