@@ -109,14 +109,14 @@ def report(audit, results, names):
     """Prints a row a stage beside the audit's, and returns the figures."""
     samples = audit["samples"][: sum(len(r["clean"]) for r in results)]
     n = len(samples)
-    ours = [s["broken_by"] is None for s in samples]
+    ours = [s.get("broken_by") is None for s in samples]
     theirs = [verdict for r in results for verdict in r["survives"][names[-1]]]
     rows = []
     print(f"{'stage':<10} {'rift':>8} {'peer':>8} {'points':>7} {'rift s':>8} {'peer s':>8}")
-    broken = sum(s["broken_by"] == "clean" for s in samples)
+    broken = sum(s.get("broken_by") == "clean" for s in samples)
     for attack in audit["attacks"]:
         name = attack["name"]
-        broken += sum(s["broken_by"] == name for s in samples)
+        broken += sum(s.get("broken_by") == name for s in samples)
         row = {
             "stage": name,
             "rift": (n - broken) / n,
