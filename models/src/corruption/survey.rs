@@ -149,6 +149,8 @@ impl Survey {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::dataset::{Request, Split};
 
@@ -264,6 +266,16 @@ mod tests {
         assert!(error.contains("of 5 classes, found"), "{error}");
     }
 
+    fn of_published_fog(folder: &Path) -> Survey {
+        Survey {
+            corruptions: vec![Corruption::Fog],
+            severities: Severity::ALL.to_vec(),
+            seed: 0,
+            batch: 50,
+            published: Some(Published::new(folder)),
+        }
+    }
+
     #[test]
     fn a_slice_of_published_images_need_not_have_every_class() {
         let folder = tempfile::tempdir().unwrap();
@@ -273,13 +285,7 @@ mod tests {
         );
         let hundred = hundred.unwrap();
         publish(folder.path(), &hundred, &[(Corruption::Fog, [1, 2, 3, 4, 5])]);
-        let survey = Survey {
-            corruptions: vec![Corruption::Fog],
-            severities: Severity::ALL.to_vec(),
-            seed: 0,
-            batch: 50,
-            published: Some(Published::new(folder.path())),
-        };
+        let survey = of_published_fog(folder.path());
         survey.check(&hundred).unwrap();
     }
 
@@ -290,13 +296,7 @@ mod tests {
         let mut images =
             Dataset::synthetic(&"synthetic:10x3x32x32".parse().unwrap(), &request).unwrap();
         publish(folder.path(), &images, &[(Corruption::Fog, [1, 2, 3, 4, 5])]);
-        let survey = Survey {
-            corruptions: vec![Corruption::Fog],
-            severities: Severity::ALL.to_vec(),
-            seed: 0,
-            batch: 50,
-            published: Some(Published::new(folder.path())),
-        };
+        let survey = of_published_fog(folder.path());
         // The copies have CIFAR-10's names.
         images.classes = Dataset::open(&folder.path().join("fog.npy"), &request).unwrap().classes;
         survey.check(&images).unwrap();
