@@ -35,11 +35,5 @@ fn write_out_node(rewrite: &mut Rewrite<'_>, node: NodeProto, groups: i64) {
     let epsilon = node.attribute.iter().filter(|a| a.name() == "epsilon").cloned().collect();
     let inputs = [grouped.as_str(), &scale, &bias];
     let result = rewrite.before(&node, "InstanceNormalization", &inputs, epsilon);
-    let shape = rewrite.before(&node, "Shape", &[&input], vec![]);
-    rewrite.push(NodeProto {
-        op_type: Some("Reshape".to_owned()),
-        input: vec![result, shape],
-        attribute: Vec::new(),
-        ..node
-    });
+    rewrite.reshape_to(node, &input, result);
 }

@@ -111,13 +111,7 @@ fn coerce(rewrite: &mut Rewrite<'_>, mut node: NodeProto) {
     let Some(input) = node.input.first().cloned() else { return rewrite.push(node) };
     let flat = rewrite.before(&node, "Flatten", &[&input], vec![attribute::int("axis", axis)]);
     let result = rewrite.before(&node, node.op_type(), &[&flat], node.attribute.clone());
-    let shape = rewrite.before(&node, "Shape", &[&input], vec![]);
-    rewrite.push(NodeProto {
-        op_type: Some("Reshape".to_owned()),
-        input: vec![result, shape],
-        attribute: Vec::new(),
-        ..node
-    });
+    rewrite.reshape_to(node, &input, result);
 }
 
 /// `Upsample` is `Resize` that repeats from the first number on.

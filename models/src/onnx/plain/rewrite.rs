@@ -49,6 +49,17 @@ impl<'g> Rewrite<'g> {
         output
     }
 
+    /// `result` in the shape of `input`, in the place of `node`.
+    pub(super) fn reshape_to(&mut self, node: NodeProto, input: &str, result: String) {
+        let shape = self.before(&node, "Shape", &[input], vec![]);
+        self.push(NodeProto {
+            op_type: Some("Reshape".to_owned()),
+            input: vec![result, shape],
+            attribute: Vec::new(),
+            ..node
+        });
+    }
+
     /// A stored row of whole numbers.
     pub(super) fn integers(&mut self, stem: &str, values: &[i64]) -> String {
         self.store(tensor::store(stem, &aview1(values)))
